@@ -1,0 +1,71 @@
+"""AArch64, as arch/arm64 has it. The names are those of `kernel_model.arch.Arch`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kernel_model.abi import fcntl
+from kernel_model.types import UserPtr
+
+NAME: Final = "aarch64"
+E_MACHINE: Final = 183
+PLATFORM: Final = b"aarch64"
+TASK_SIZE: Final = 1 << 48
+STACK_TOP: Final = TASK_SIZE
+ELF_ET_DYN_BASE: Final = 2 * TASK_SIZE // 3 & -4096
+MMAP_RND_BITS: Final = 18
+STACK_RND_PAGES: Final = 0x3FFFF
+BRK_RND_PAGES: Final = 0x3FFFF
+SYSCALL_INSTRUCTION_BYTES: Final = 4
+# signal_minsigstksz of arch/arm64/kernel/signal.c:minsigstksz_setup() for a CPU with FPSIMD only: sigframe, esr, a frame
+# record, rounded
+MINSIGSTKSZ: Final = 4720
+GREG_NAMES: Final = (*(f"x{i}" for i in range(31)), "sp", "pc", "pstate")
+PC_INDEX: Final = 32
+SP_INDEX: Final = 31
+RESULT_INDEX: Final = 0
+NUMBER_INDEX: Final = 8
+
+# (this architecture's bit, asm-generic's): arch/arm64/include/uapi/asm/fcntl.h
+_OPEN_BITS: Final = (
+    (0o40000, fcntl.O_DIRECTORY),
+    (0o100000, fcntl.O_NOFOLLOW),
+    (0o200000, fcntl.O_DIRECT),
+    (0o400000, fcntl.O_LARGEFILE),
+)
+_OWN: Final = 0o740000
+_GENERIC: Final = fcntl.O_DIRECTORY | fcntl.O_NOFOLLOW | fcntl.O_DIRECT | fcntl.O_LARGEFILE
+
+
+def open_flags_from_user(flags: int) -> int:
+    """See `Arch`."""
+    if not flags & _OWN:
+        return flags
+    result = flags & ~_OWN
+    for own, generic in _OPEN_BITS:
+        if flags & own:
+            result |= generic
+    return result
+
+
+def open_flags_to_user(flags: int) -> int:
+    """See `Arch`."""
+    result = flags & ~_GENERIC
+    for own, generic in _OPEN_BITS:
+        if flags & generic:
+            result |= own
+    return result
+
+
+def untag(address: int) -> UserPtr:
+    """Top-byte-ignore as `untagged_addr()`: sign-extended from bit 55."""
+    return UserPtr(((address & (1 << 56) - 1) ^ 1 << 55) - (1 << 55) & (1 << 64) - 1)
+
+
+def cpuinfo(cpu_count: int) -> bytes:
+    """See `Arch`. arch/arm64/kernel/cpuinfo.c:c_show()."""
+    return b"".join(
+        b"processor\t: %d\nBogoMIPS\t: 125.00\nFeatures\t: fp asimd\nCPU implementer\t: 0x00\nCPU architecture: 8\n"
+        b"CPU variant\t: 0x0\nCPU part\t: 0x051\nCPU revision\t: 0\n\n" % i
+        for i in range(cpu_count)
+    )

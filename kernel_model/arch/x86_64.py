@@ -1,0 +1,53 @@
+"""x86-64, as arch/x86 has it. The names are those of `kernel_model.arch.Arch`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kernel_model.types import UserPtr
+
+NAME: Final = "x86_64"
+E_MACHINE: Final = 62
+PLATFORM: Final = b"x86_64"
+TASK_SIZE: Final = (1 << 47) - 4096
+STACK_TOP: Final = TASK_SIZE
+ELF_ET_DYN_BASE: Final = TASK_SIZE // 3 * 2 & -4096
+MMAP_RND_BITS: Final = 28
+STACK_RND_PAGES: Final = 0x3FFFFF
+BRK_RND_PAGES: Final = 0x1FFF
+SYSCALL_INSTRUCTION_BYTES: Final = 2
+# arch/x86/kernel/signal.c:sigaltstack_size() for a CPU whose xstate is FXSAVE's 512 bytes only
+MINSIGSTKSZ: Final = 1440
+GREG_NAMES: Final = (
+    *(f"r{i}" for i in range(8, 16)),
+    "rdi", "rsi", "rbp", "rbx", "rdx", "rax", "rcx", "rsp", "rip", "eflags",
+)  # fmt: skip
+PC_INDEX: Final = 16
+SP_INDEX: Final = 15
+RESULT_INDEX: Final = 13
+NUMBER_INDEX: Final = 13
+
+
+def open_flags_from_user(flags: int) -> int:
+    """See `Arch`: x86 uses asm-generic's numbers."""
+    return flags
+
+
+def open_flags_to_user(flags: int) -> int:
+    """See `Arch`."""
+    return flags
+
+
+def untag(address: int) -> UserPtr:
+    """See `Arch`: every bit counts."""
+    return UserPtr(address)
+
+
+def cpuinfo(cpu_count: int) -> bytes:
+    """See `Arch`. arch/x86/kernel/cpu/proc.c:show_cpuinfo()."""
+    return b"".join(
+        b"processor\t: %d\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 6\nmodel name\t: uabi-emu\n"
+        b"stepping\t: 3\nphysical id\t: 0\nsiblings\t: %d\ncore id\t\t: %d\ncpu cores\t: %d\nfpu\t\t: yes\n\n"
+        % (i, cpu_count, i, cpu_count)
+        for i in range(cpu_count)
+    )

@@ -1,0 +1,134 @@
+"""Everything worth seeing, as typed events on one stream.
+
+strace text, statistics, reports and tests are readers of this stream. When nobody listens an event costs one test of
+`stream.active`: the code that would emit does not even build it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kernel_model.task import Task
+
+
+@dataclass(slots=True)
+class SyscallEnter:
+    """A real system call is about to be carried out. `args`: six raw registers, unsigned 64-bit."""
+
+    task: Task
+    number: int
+    name: str
+    args: tuple[int, int, int, int, int, int]
+    pc: int
+
+
+@dataclass(slots=True)
+class SyscallExit:
+    """It is done. `result`: what the guest sees, signed; None when the registers were replaced or the task is gone."""
+
+    task: Task
+    number: int
+    name: str
+    args: tuple[int, int, int, int, int, int]
+    result: int | None
+
+
+@dataclass(slots=True)
+class UnknownSyscall:
+    """A number that the table lacks; the guest got ENOSYS."""
+
+    task: Task
+    number: int
+    pc: int
+
+
+@dataclass(slots=True)
+class Fault:
+    """A synchronous exception became a signal: `address` is si_addr, `access` a PROT_* bit or 0."""
+
+    task: Task
+    signal: int
+    code: int
+    address: int
+    access: int
+    pc: int
+
+
+@dataclass(slots=True)
+class SignalSent:
+    """`signal` was queued for, or forced on, the task."""
+
+    task: Task
+    signal: int
+    code: int
+
+
+@dataclass(slots=True)
+class SignalDelivered:
+    """A signal reached its handler (`handler` is its address) or took its default action (`handler` 0)."""
+
+    task: Task
+    signal: int
+    handler: int
+
+
+@dataclass(slots=True)
+class MappingChanged:
+    """The address space changed: `what` is mmap | munmap | mprotect | mremap | brk, over [start, end)."""
+
+    task: Task
+    what: str
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class Execve:
+    """A program image was put in place."""
+
+    task: Task
+    filename: bytes
+    argv: list[bytes]
+
+
+@dataclass(slots=True)
+class TaskExited:
+    """The task is gone. `code` is its wait status."""
+
+    task: Task
+    code: int
+
+
+Event = (
+    SyscallEnter
+    | SyscallExit
+    | UnknownSyscall
+    | Fault
+    | SignalSent
+    | SignalDelivered
+    | MappingChanged
+    | Execve
+    | TaskExited
+)
+Listener = Callable[[Event], None]
+
+
+@dataclass(slots=True)
+class EventStream:
+    """The one stream. `active` is true while anybody listens; test it before building an event."""
+
+    active: bool = False
+    _listeners: list[Listener] = field(default_factory=list)
+
+    def subscribe(self, listener: Listener) -> None:
+        """Call `listener` with every event from now on, in the order they happen."""
+        self._listeners.append(listener)
+        self.active = True
+
+    def emit(self, event: Event) -> None:
+        """Hand `event` to every listener."""
+        for listener in self._listeners:
+            listener(event)

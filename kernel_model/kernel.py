@@ -1,0 +1,77 @@
+"""The kernel's own state: what exists once per machine. Tasks reach it as `task.kernel`."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kernel_model.events import EventStream
+from kernel_model.syscalls.table import SyscallTable
+
+if TYPE_CHECKING:
+    from kernel_model.arch import Arch
+    from kernel_model.cpu import Cpu
+    from kernel_model.fs.mount import MountNamespace
+    from kernel_model.host import Host
+    from kernel_model.mm.frames import FrameAllocator
+    from kernel_model.task import Task
+    from kernel_model.timekeeping import Timekeeper
+
+
+@dataclass(slots=True)
+class Statistics:
+    """Counters of a run. `calls[n]` counts system calls of number n (n < 512)."""
+
+    kernel_entries: int = 0
+    page_faults: int = 0
+    unknown_calls: int = 0
+    calls: list[int] = field(default_factory=lambda: [0] * 512)
+
+
+class RandomSource:
+    """Every random byte of a run: from the host, or repeatable under `--seed`."""
+
+    def __init__(self, host: Host, seed: int | None) -> None:
+        self._host = host
+        self._seeded = None if seed is None else random.Random(seed)
+
+    def bytes(self, count: int) -> bytes:
+        """`count` random bytes."""
+        return self._host.random_bytes(count) if self._seeded is None else self._seeded.randbytes(count)
+
+    def below(self, limit: int) -> int:
+        """A number in [0, limit)."""
+        return int.from_bytes(self.bytes(8), "little") % limit if limit else 0
+
+
+class Kernel:
+    """One machine's kernel."""
+
+    def __init__(
+        self,
+        *,
+        arch: Arch,
+        host: Host,
+        cpu: Cpu,
+        frames: FrameAllocator,
+        clock: Timekeeper,
+        seed: int | None = None,
+    ) -> None:
+        self.arch = arch
+        self.host = host
+        self.cpu = cpu
+        self.frames = frames
+        self.clock = clock
+        self.random = RandomSource(host, seed)
+        self.identity = host.identity()
+        self.events = EventStream()
+        self.stats = Statistics()
+        self.table = SyscallTable(arch.NAME)
+        self.mounts: MountNamespace
+        """The tree of mounts; set once the first file system is there."""
+        self.tasks: dict[int, Task] = {}
+        self.hostname = self.identity.hostname.encode()
+        self.domainname = b"(none)"
+        self.signal_work = False
+        """A signal may be deliverable to the running task: look before going back to it."""

@@ -1,0 +1,82 @@
+"""Signal state: dispositions (`sighand`), what is pending, and what the threads of a group share (`signal`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+NSIG: Final = 64
+SIG_DFL: Final = 0
+SIG_IGN: Final = 1
+RLIM_INFINITY: Final = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class SigAction:
+    """`struct sigaction` as the kernel keeps it. `handler`: SIG_DFL, SIG_IGN or an address; `mask` as `Task.blocked`."""
+
+    handler: int = SIG_DFL
+    flags: int = 0
+    restorer: int = 0
+    mask: int = 0
+
+
+_DEFAULT: Final = SigAction()
+
+
+@dataclass(slots=True)
+class SighandStruct:
+    """Dispositions by signal number 1 .. 64, shared by the tasks that CLONE_SIGHAND made."""
+
+    action: dict[int, SigAction] = field(default_factory=dict)
+    users: int = 1
+
+    def get(self, signal: int) -> SigAction:
+        """The disposition of `signal`."""
+        return self.action.get(signal, _DEFAULT)
+
+
+@dataclass(frozen=True, slots=True)
+class SigInfo:
+    """`siginfo_t`: signo, errno, code, and the fields of its kind by Linux's names (pid, uid, addr, value, status ...)."""
+
+    signo: int
+    code: int = 0
+    errno: int = 0
+    fields: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(slots=True)
+class PendingSignals:
+    """Queued signals, oldest first. A standard signal is there once at most."""
+
+    queue: list[SigInfo] = field(default_factory=list)
+    mask: int = 0
+
+
+@dataclass(slots=True)
+class SigAltStack:
+    """sigaltstack(2): `sp` 0 and `flags` SS_DISABLE (2) when there is none."""
+
+    sp: int = 0
+    size: int = 0
+    flags: int = 2
+
+
+@dataclass(slots=True)
+class SignalStruct:
+    """What the threads of one group share (`struct signal_struct`)."""
+
+    tgid: int
+    pgrp: int
+    session: int
+    parent_tgid: int = 0
+    shared_pending: PendingSignals = field(default_factory=PendingSignals)
+    rlim: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """RLIMIT_* to (soft, hard); RLIM_INFINITY for none."""
+    is_child_subreaper: bool = False
+    group_exit_code: int | None = None
+    it_real_deadline_ns: int = 0
+    it_real_interval_ns: int = 0
+    oom_score_adj: int = 0
+    nice: int = 0

@@ -1,0 +1,73 @@
+"""From a number to a handler: `syscalls.tbl` read once, families imported when the first of their calls is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+from kernel_model.syscalls.declare import REGISTRY, RawHandler, Syscall
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """One line of the data file. A number is None where the architecture lacks the call; `family` is empty for none."""
+
+    name: str
+    x86_64: int | None
+    aarch64: int | None
+    family: str
+
+
+@cache
+def rows() -> tuple[TableRow, ...]:
+    """Every line of `syscalls.tbl`."""
+    result = []
+    for line in (Path(__file__).parent / "syscalls.tbl").read_text().splitlines():
+        if line and line[0] != "#":
+            name, x86_64, aarch64, family = line.split("\t")
+            result.append(
+                TableRow(
+                    name,
+                    None if x86_64 == "-" else int(x86_64),
+                    None if aarch64 == "-" else int(aarch64),
+                    "" if family == "-" else family,
+                )
+            )
+    return tuple(result)
+
+
+@cache
+def names(arch: str) -> dict[int, TableRow]:
+    """Number to table row for `arch` (aarch64 | x86_64)."""
+    return {number: row for row in rows() if (number := getattr(row, arch)) is not None}
+
+
+def declared(row: TableRow) -> Syscall | None:
+    """The declaration of a call, its family imported if need be; None where the kernel model lacks the call."""
+    if not row.family:
+        return None
+    import_module(f"kernel_model.syscalls.{row.family}")
+    return REGISTRY.get(row.name)
+
+
+class SyscallTable(dict[int, RawHandler]):
+    """Number to compiled handler, filled on first use. A missing number raises KeyError."""
+
+    def __init__(self, arch: str) -> None:
+        super().__init__()
+        self._rows = names(arch)
+
+    def __missing__(self, number: int) -> RawHandler:
+        """Import, compile and keep the handler of `number`."""
+        call = declared(self._rows[number])
+        if call is None:
+            raise KeyError(number)
+        handler = self[number] = call.compile()
+        return handler
+
+    def name(self, number: int) -> str:
+        """The call's name, or `syscall_0x...` as strace writes it."""
+        row = self._rows.get(number)
+        return row.name if row else f"syscall_{number:#x}"

@@ -1,0 +1,33 @@
+"""Blocking. A handler that can't go on raises `Blocked`; it is called again with the same arguments when it may.
+
+What must survive between the calls (an absolute deadline, bytes already moved) is kept as plain data in
+`task.call_state`, which is None when a call starts and is cleared when it ends.
+"""
+
+from __future__ import annotations
+
+from kernel_model.abi.errno import ERESTARTSYS
+
+
+class Blocked(Exception):
+    """The calling task sleeps until one of these happens, or a signal interrupts it.
+
+    `deadline_ns`: a time on CLOCK_MONOTONIC (the guest's); None for none. `read_fds`, `write_fds`: host streams to become
+    ready. `interrupted`: the errno (a restart code of `kernel_model.abi.errno` or EINTR) that a signal makes of the call.
+    """
+
+    __slots__ = ("deadline_ns", "interrupted", "read_fds", "write_fds")
+
+    def __init__(
+        self,
+        *,
+        deadline_ns: int | None = None,
+        read_fds: tuple[int, ...] = (),
+        write_fds: tuple[int, ...] = (),
+        interrupted: int = ERESTARTSYS,
+    ) -> None:
+        super().__init__()
+        self.deadline_ns = deadline_ns
+        self.read_fds = read_fds
+        self.write_fds = write_fds
+        self.interrupted = interrupted
