@@ -1,0 +1,1 @@
+"""Small programs that run on the machine and check themselves."""

@@ -1,0 +1,186 @@
+"""Build the guests for both architectures and keep the results by content.
+
+A guest is ``src/<area>/<name>[.<arch>].{c,S}``; without an architecture in its name it is built for each. The
+compiler is zig's (``python -m ziglang cc``), so every machine with the wheel builds the same static musl
+programs. A binary's file name holds the hash of all that goes into it: source, shared header, flags, compiler
+version. So nothing is ever rebuilt in vain or used when stale, and runs at the same time do no harm.
+
+Run as a script it builds everything, or the guests named, and prints where each lies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SOURCES = HERE / "src"
+ARCHES = ("aarch64", "x86_64")
+FLAGS = ("-static", "-O2", "-g0", "-s", "-std=gnu17", "-Wall", "-Wextra", "-Werror", "-fno-sanitize=all")
+
+
+@dataclass(frozen=True)
+class Guest:
+    """One guest program for one architecture."""
+
+    area: str
+    name: str
+    arch: str
+    source: Path
+    flags: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    native: bool = True
+    #: built for one architecture only
+    single: bool = field(default=False, compare=False)
+
+    @property
+    def id(self) -> str:
+        """The name that tests and lists use: area/name."""
+        return f"{self.area}/{self.name}"
+
+    @property
+    def target(self) -> str:
+        """The compiler's name of the architecture."""
+        return f"{self.arch}-linux-musl"
+
+
+def _directives(source: Path) -> dict[str, str]:
+    found = re.findall(
+        r"guest-(flags|args|env|options|native):[ \t]*(.*?)[ \t]*(?:\*/)?$", source.read_text(), re.M
+    )
+    return dict(found)
+
+
+def _guest(source: Path, arch: str, name: str, single: bool) -> Guest:
+    says = _directives(source)
+    return Guest(
+        area=source.parent.name,
+        name=name,
+        arch=arch,
+        source=source,
+        flags=tuple(shlex.split(says.get("flags", ""))),
+        args=tuple(shlex.split(says.get("args", ""))),
+        env=tuple(shlex.split(says.get("env", ""))),
+        options=tuple(shlex.split(says.get("options", ""))),
+        native=says.get("native", "yes") != "no",
+        single=single,
+    )
+
+
+@cache
+def discover() -> tuple[Guest, ...]:
+    """All guests there are, sorted by area, name and architecture."""
+    guests = []
+    for source in sorted(SOURCES.glob("*/*.[cS]")):
+        name, _, arch = source.stem.partition(".")
+        if arch and arch not in ARCHES:
+            raise ValueError(f"{source}: no architecture called {arch}")
+        guests += [_guest(source, one, name, bool(arch)) for one in ((arch,) if arch else ARCHES)]
+    return tuple(guests)
+
+
+def cache_dir() -> Path:
+    """Where binaries are kept: $UABI_GUEST_CACHE, or build/guests beside the sources."""
+    return Path(os.environ.get("UABI_GUEST_CACHE") or HERE.parent / "build" / "guests")
+
+
+@cache
+def _common() -> bytes:
+    """What goes into every guest."""
+    version = importlib.metadata.version("ziglang")
+    return "\0".join((version, *FLAGS, (SOURCES / "guest.h").read_text())).encode()
+
+
+def binary_path(guest: Guest) -> Path:
+    """Where the binary of this very source, built with these very flags, lies or will lie."""
+    key = "\0".join((guest.target, *guest.flags)).encode()
+    digest = hashlib.sha256(_common() + key + guest.source.read_bytes()).hexdigest()[:20]
+    return cache_dir() / guest.arch / guest.area / f"{guest.name}-{digest}"
+
+
+def compile_to(source: Path, target: str, flags: Iterable[str], output: Path) -> None:
+    """Compile one source into an executable that appears at `output` complete or not at all."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".new-") as scratch:
+        new = Path(scratch) / "out"
+        command = [sys.executable, "-m", "ziglang", "cc", "-target", target, *flags]
+        command += ["-I", str(SOURCES), "-o", str(new), str(source)]
+        # the compiler keeps its own libraries there; one place for all guests and test workers
+        environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(cache_dir() / "zig")}
+        environment["ZIG_LOCAL_CACHE_DIR"] = environment["ZIG_GLOBAL_CACHE_DIR"]
+        run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        if run.returncode:
+            raise RuntimeError(f"{source}, {target}: the compiler says\n{run.stderr}")
+        new.replace(output)
+
+
+def build(guest: Guest) -> Path:
+    """The guest's binary, built now unless it is there already."""
+    path = binary_path(guest)
+    if not path.exists():
+        compile_to(guest.source, guest.target, (*FLAGS, *guest.flags), path)
+    return path
+
+
+@contextlib.contextmanager
+def _lock() -> Iterator[None]:
+    """Held by one process at a time, so that test workers don't all build the same things."""
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    with (cache_dir() / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def build_all(guests: Iterable[Guest], jobs: int | None = None) -> dict[Guest, Path]:
+    """Build many guests side by side."""
+    guests = list(guests)
+    missing = [guest for guest in guests if not binary_path(guest).exists()]
+    if missing:
+        with _lock(), ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
+            # one of each architecture first: it brings the C library into the compiler's cache
+            first = {guest.arch: guest for guest in missing}
+            list(pool.map(build, first.values()))
+            list(pool.map(build, missing))
+    return {guest: binary_path(guest) for guest in guests}
+
+
+def main() -> int:
+    """Build what the command line names."""
+    parser = argparse.ArgumentParser(description="Build the guests and print where they lie.")
+    parser.add_argument("names", nargs="*", help="area/name; all when left out")
+    parser.add_argument("--arch", choices=ARCHES)
+    parser.add_argument("--jobs", type=int)
+    options = parser.parse_args()
+    chosen = [
+        guest
+        for guest in discover()
+        if (not options.names or guest.id in options.names) and options.arch in (None, guest.arch)
+    ]
+    try:
+        built = build_all(chosen, options.jobs)
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for guest, path in built.items():
+        print(f"{guest.arch:8} {guest.id:24} {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
