@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from kernel_model.types import UserPtr
+
+if TYPE_CHECKING:
+    from kernel_model.fs.inode import Kstat
 
 
 class Arch(Protocol):
@@ -44,6 +47,10 @@ class Arch(Protocol):
 
     def untag(self, address: int) -> UserPtr:
         """A user address without the top byte that the CPU ignores (AArch64); unchanged elsewhere."""
+        ...
+
+    def pack_stat(self, stat: Kstat) -> bytes:
+        """`struct stat`, for stat(2) and its kin."""
         ...
 
     def cpuinfo(self, cpu_count: int) -> bytes:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from struct import Struct
+from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi import fcntl
 from kernel_model.types import UserPtr
+
+if TYPE_CHECKING:
+    from kernel_model.fs.inode import Kstat
 
 NAME: Final = "aarch64"
 E_MACHINE: Final = 183
@@ -36,6 +40,9 @@ _OPEN_BITS: Final = (
 _OWN: Final = 0o740000
 _GENERIC: Final = fcntl.O_DIRECTORY | fcntl.O_NOFOLLOW | fcntl.O_DIRECT | fcntl.O_LARGEFILE
 
+STAT: Final = Struct("<QQIIIIQ8xqi4xqqQqQqQ8x")
+"""`struct stat`: include/uapi/asm-generic/stat.h; 128 bytes."""
+
 
 def open_flags_from_user(flags: int) -> int:
     """See `Arch`."""
@@ -60,6 +67,15 @@ def open_flags_to_user(flags: int) -> int:
 def untag(address: int) -> UserPtr:
     """Top-byte-ignore as `untagged_addr()`: sign-extended from bit 55."""
     return UserPtr(((address & (1 << 56) - 1) ^ 1 << 55) - (1 << 55) & (1 << 64) - 1)
+
+
+def pack_stat(stat: Kstat) -> bytes:
+    """See `Arch`."""
+    return STAT.pack(
+        stat.dev, stat.ino, stat.mode, stat.nlink, stat.uid, stat.gid, stat.rdev, stat.size, stat.blksize,
+        stat.blocks, *divmod(stat.atime_ns, 1_000_000_000), *divmod(stat.mtime_ns, 1_000_000_000),
+        *divmod(stat.ctime_ns, 1_000_000_000),
+    )  # fmt: skip
 
 
 def cpuinfo(cpu_count: int) -> bytes:

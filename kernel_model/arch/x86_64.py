@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from struct import Struct
+from typing import TYPE_CHECKING, Final
 
 from kernel_model.types import UserPtr
+
+if TYPE_CHECKING:
+    from kernel_model.fs.inode import Kstat
 
 NAME: Final = "x86_64"
 E_MACHINE: Final = 62
@@ -27,6 +31,9 @@ SP_INDEX: Final = 15
 RESULT_INDEX: Final = 13
 NUMBER_INDEX: Final = 13
 
+STAT: Final = Struct("<QQQIII4xQqqqqQqQqQ24x")
+"""`struct stat`: arch/x86/include/uapi/asm/stat.h; 144 bytes."""
+
 
 def open_flags_from_user(flags: int) -> int:
     """See `Arch`: x86 uses asm-generic's numbers."""
@@ -41,6 +48,15 @@ def open_flags_to_user(flags: int) -> int:
 def untag(address: int) -> UserPtr:
     """See `Arch`: every bit counts."""
     return UserPtr(address)
+
+
+def pack_stat(stat: Kstat) -> bytes:
+    """See `Arch`."""
+    return STAT.pack(
+        stat.dev, stat.ino, stat.nlink, stat.mode, stat.uid, stat.gid, stat.rdev, stat.size, stat.blksize,
+        stat.blocks, *divmod(stat.atime_ns, 1_000_000_000), *divmod(stat.mtime_ns, 1_000_000_000),
+        *divmod(stat.ctime_ns, 1_000_000_000),
+    )  # fmt: skip
 
 
 def cpuinfo(cpu_count: int) -> bytes:
