@@ -1,0 +1,1 @@
+"""The machine: a CPU on Unicorn, the host boundary, and the commands that people type."""

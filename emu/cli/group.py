@@ -1,0 +1,81 @@
+"""All of the command line but `run`'s quick way: a click group that imports a command when it is called."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from emu.cli.errors import Debug
+
+# name: (module, one line for --help). The module has a click command of the same name.
+COMMANDS = {
+    "run": ("emu.cli.group", "Run a Linux program of AArch64 or x86-64."),
+    "syscalls": ("emu.cli.syscalls", "Show which system calls are there, and how much of each."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by `COMMANDS` and imports only the one that is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of `COMMANDS`."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command called `cmd_name`, its module imported; None for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands for --help, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    """--version: ours, and that of the engine, for bug reports."""
+    if not value:
+        return
+    from importlib.metadata import version
+
+    click.echo(f"uabi-emu {version('uabi-emu')} (unicorn {version('unicorn')})")
+    ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Say which."
+)
+@click.option("--debug", is_flag=True, help="Show a traceback when uabi-emu itself fails.")
+def cli(debug: bool) -> None:
+    """Run real Linux programs of AArch64 and x86-64 on a machine and a kernel of our own."""
+    Debug.wanted = Debug.wanted or debug
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def run(words: tuple[str, ...]) -> int:
+    """`uabi-emu --debug run ...`: the same as without an option before `run`."""
+    from emu.cli.run import run as run_words
+
+    return run_words(list(words))
+
+
+def call(arguments: list[str]) -> int:
+    """Carry out a command line; usage mistakes raise CliError as every other."""
+    from emu.cli.errors import CliError
+
+    try:
+        status = cli.main(arguments, prog_name="uabi-emu", standalone_mode=False)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "uabi-emu"
+        words = error.format_message().rstrip(".")
+        raise CliError(f"{words[:1].lower()}{words[1:]}: see '{command} --help'") from error
+    except click.ClickException as error:
+        raise CliError(error.format_message()) from error
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    return status if isinstance(status, int) else 0

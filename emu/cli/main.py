@@ -1,0 +1,55 @@
+"""`uabi-emu`, the console script: from the words after it to an exit status, and one line per failure."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from emu.cli.errors import STATUS_FAILED, STATUS_SIGINT, STATUS_SIGPIPE, CliError, Debug, complain
+
+
+def main() -> None:
+    """Ends the process with the status that README's table says."""
+    sys.exit(_flushed(_guarded(sys.argv[1:])))
+
+
+def _guarded(arguments: list[str]) -> int:
+    """Carry out one command line; every failure has become a line on stderr and a status."""
+    try:
+        if arguments[:1] == ["run"]:
+            # The quick way: a program should start before click has been imported.
+            from emu.cli.run import run
+
+            return run(arguments[1:])
+        from emu.cli.group import call
+
+        return call(arguments)
+    except CliError as error:
+        complain(error.message)
+        return error.status
+    except KeyboardInterrupt:
+        return STATUS_SIGINT
+    except BrokenPipeError:
+        return STATUS_SIGPIPE
+    except Exception as error:
+        if Debug.wanted:
+            raise
+        kind = type(error).__name__
+        complain(f"internal error: {kind}: {error}: please report it with what --debug prints")
+        return STATUS_FAILED
+
+
+def _flushed(status: int) -> int:
+    """`status`, or 141 when what was printed has no reader any more, which is no reason for a traceback."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        # The interpreter flushes once more at exit; give it something that takes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return status or STATUS_SIGPIPE
+    return status
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Values of `uabi-emu run`'s options from the text a person typed; each raises `CliError` with what to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+
+from emu.cli.errors import CliError
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+MEMORY_MIN_BYTES = 16 << 20
+
+
+def memory_size(text: str) -> int:
+    """Bytes of a size such as `512M` or `4G` (binary units, one letter, any case)."""
+    number = text.strip().upper().removesuffix("B").removesuffix("I")
+    unit = number[-1:] if number[-1:] in _UNITS else ""
+    digits = number.removesuffix(unit)
+    if not (digits.isascii() and digits.isdigit()):
+        raise CliError(f"--memory: '{text}' is no size: write for example 512M or 4G")
+    size = int(digits[:20]) * _UNITS[unit]
+    if not MEMORY_MIN_BYTES <= size <= 1 << 40:
+        raise CliError(f"--memory: {text}: choose between 16M and 1T")
+    return size & -4096
+
+
+def bind(text: str) -> tuple[str, str, bool]:
+    """(host path, guest path, writable) of `HOST:GUEST[:ro|rw]`; read-only unless it says rw."""
+    rest, _, mode = text.rpartition(":")
+    if mode not in ("ro", "rw"):
+        rest, mode = text, "ro"
+    host, colon, guest = rest.rpartition(":")
+    if not colon or not host or not guest.startswith("/"):
+        raise CliError(f"--bind: '{text}': write HOST:GUEST or HOST:GUEST:rw with an absolute GUEST")
+    if not os.path.exists(host):
+        raise CliError(f"--bind: {host}: no such file or directory: make it first")
+    return os.path.abspath(host), guest, mode == "rw"
+
+
+def timeout_seconds(text: str) -> float:
+    """Seconds, above 0."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < 1e9:
+        raise CliError(f"--timeout: '{text}' is no time: write seconds, for example 10 or 0.5")
+    return seconds
+
+
+def seed(text: str) -> int:
+    """A seed: any whole number of at most 64 bits, decimal or 0x."""
+    try:
+        value = int(text, 0)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 1 << 64:
+        raise CliError(f"--seed: '{text}' is no seed: write a whole number from 0")
+    return value
+
+
+def environment(settings: Iterable[str], host: Mapping[bytes, bytes], *, clear: bool) -> dict[bytes, bytes]:
+    """The guest's environment: the host's (nothing of it with `clear`) with `settings` applied in order.
+
+    `NAME=VALUE` sets; `NAME` alone takes the host's value, and is left out where the host has none.
+    """
+    result = {} if clear else dict(host)
+    for setting in settings:
+        name, equals, value = os.fsencode(setting).partition(b"=")
+        if not name:
+            raise CliError(f"--env: '{setting}' has no name: write NAME=VALUE, or NAME for the host's value")
+        if equals:
+            result[name] = value
+        elif name in host:
+            result[name] = host[name]
+    return result
+
+
+def directory(option: str, path: str) -> str:
+    """The absolute path of a host directory that must be there."""
+    if not os.path.isdir(path):
+        what = "not a directory" if os.path.exists(path) else "no such directory"
+        raise CliError(f"{option}: {path}: {what}: name one that is there")
+    return os.path.abspath(path)
