@@ -3,7 +3,7 @@
 #include "guest.h"
 #include <linux/fs.h>
 
-static long renameat2_(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
+static long rename_with(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
 {
     return syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
 }
@@ -67,14 +67,14 @@ int main(void)
     WANT(rename("e", "d"), 0);
     WANT(access("d/x", F_OK), 0);
     FAILS(access("e", F_OK), ENOENT);
-    FAILS(renameat2_(AT_FDCWD, "b", AT_FDCWD, "hard", RENAME_NOREPLACE), EEXIST);
-    WANT(renameat2_(AT_FDCWD, "b", AT_FDCWD, "fresh", RENAME_NOREPLACE), 0);
-    WANT(renameat2_(AT_FDCWD, "fresh", AT_FDCWD, "d", RENAME_EXCHANGE), 0);
+    FAILS(rename_with(AT_FDCWD, "b", AT_FDCWD, "hard", RENAME_NOREPLACE), EEXIST);
+    WANT(rename_with(AT_FDCWD, "b", AT_FDCWD, "fresh", RENAME_NOREPLACE), 0);
+    WANT(rename_with(AT_FDCWD, "fresh", AT_FDCWD, "d", RENAME_EXCHANGE), 0);
     WANT(stat("fresh/x", &other), 0);
     WANT(stat("d", &other), 0);
     CHECK(S_ISREG(other.st_mode));
-    FAILS(renameat2_(AT_FDCWD, "d", AT_FDCWD, "nope", RENAME_EXCHANGE), ENOENT);
-    FAILS(renameat2_(AT_FDCWD, "d", AT_FDCWD, "y", RENAME_EXCHANGE | RENAME_NOREPLACE), EINVAL);
+    FAILS(rename_with(AT_FDCWD, "d", AT_FDCWD, "nope", RENAME_EXCHANGE), ENOENT);
+    FAILS(rename_with(AT_FDCWD, "d", AT_FDCWD, "y", RENAME_EXCHANGE | RENAME_NOREPLACE), EINVAL);
     WANT(rename("soft", "moved"), 0);
     WANT(readlink("moved", back, sizeof back), 1);
     int dir = open("fresh", O_RDONLY);
