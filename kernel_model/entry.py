@@ -50,12 +50,14 @@ class EntryPath:
             )
         restart = 0
         try:
-            result = handler(task, a0, a1, a2, a3, a4, a5)
+            try:
+                result = handler(task, a0, a1, a2, a3, a4, a5)
+            except Blocked as blocked:
+                result, restart = self._wait_and_call_again(handler, task, (a0, a1, a2, a3, a4, a5), blocked)
+                task.call_state = None
         except SyscallError as error:
             result = -error.errno
             restart = error.errno
-        except Blocked as blocked:
-            result, restart = self._wait_and_call_again(handler, task, (a0, a1, a2, a3, a4, a5), blocked)
         except KeepRegisters:
             self._call_is_over(task, number, (a0, a1, a2, a3, a4, a5), None)
             return
@@ -88,8 +90,8 @@ class EntryPath:
         while True:
             deliver.collect_host_signals(self.kernel, task)
             if deliver.has_deliverable(task):
-                return -blocked.interrupted, blocked.interrupted
-            self._sleep(blocked)
+                return self._interrupted(blocked)
+            self._sleep(task, blocked)
             try:
                 return handler(task, *args), 0
             except SyscallError as error:
@@ -97,11 +99,21 @@ class EntryPath:
             except Blocked as again:
                 blocked = again
 
-    def _sleep(self, blocked: Blocked) -> None:
-        """Give the host's CPU away until `blocked` may be over."""
+    def _interrupted(self, blocked: Blocked) -> tuple[int, int]:
+        """A signal ends the wait: (what the call returns, errno or 0)."""
+        if blocked.on_signal is None:
+            return -blocked.interrupted, blocked.interrupted
+        try:
+            return blocked.on_signal(), 0
+        except SyscallError as error:
+            return -error.errno, error.errno
+
+    def _sleep(self, task: Task, blocked: Blocked) -> None:
+        """Give the host's CPU away until `blocked` may be over, or a timer of the task's is due."""
         timeout_ns = None
-        if blocked.deadline_ns is not None:
-            timeout_ns = self.kernel.clock.sleep_towards(blocked.deadline_ns)
+        deadline_ns = deliver.next_deadline(task, blocked.deadline_ns)
+        if deadline_ns is not None:
+            timeout_ns = self.kernel.clock.sleep_towards(deadline_ns)
             if timeout_ns is not None and timeout_ns <= 0:
                 return
         self.kernel.host.wait(blocked.read_fds, blocked.write_fds, timeout_ns)

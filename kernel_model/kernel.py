@@ -67,6 +67,7 @@ class Kernel:
         self.identity = host.identity()
         self.events = EventStream()
         self.stats = Statistics()
+        clock.count_entries(self.stats)
         self.table = SyscallTable(arch.NAME)
         self.mounts: MountNamespace
         """The tree of mounts; set once the first file system is there."""

@@ -6,6 +6,8 @@ What must survive between the calls (an absolute deadline, bytes already moved) 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kernel_model.abi.errno import ERESTARTSYS
 
 
@@ -14,9 +16,11 @@ class Blocked(Exception):
 
     `deadline_ns`: a time on CLOCK_MONOTONIC (the guest's); None for none. `read_fds`, `write_fds`: host streams to become
     ready. `interrupted`: the errno (a restart code of `kernel_model.abi.errno` or EINTR) that a signal makes of the call.
+    `on_signal`: called instead, then, where a signal asks for more than a number (a sleep tells what is left of it): its
+    result is the call's, or it raises SyscallError.
     """
 
-    __slots__ = ("deadline_ns", "interrupted", "read_fds", "write_fds")
+    __slots__ = ("deadline_ns", "interrupted", "on_signal", "read_fds", "write_fds")
 
     def __init__(
         self,
@@ -25,9 +29,11 @@ class Blocked(Exception):
         read_fds: tuple[int, ...] = (),
         write_fds: tuple[int, ...] = (),
         interrupted: int = ERESTARTSYS,
+        on_signal: Callable[[], int] | None = None,
     ) -> None:
         super().__init__()
         self.deadline_ns = deadline_ns
         self.read_fds = read_fds
         self.write_fds = write_fds
         self.interrupted = interrupted
+        self.on_signal = on_signal

@@ -19,6 +19,8 @@ class Arch(Protocol):
     E_MACHINE: int
     PLATFORM: bytes
     """AT_PLATFORM."""
+    COMPAT_UTS_MACHINE: bytes
+    """`uname -m` under PER_LINUX32; empty where that personality can't be had."""
     TASK_SIZE: int
     """End of user addresses (bytes)."""
     STACK_TOP: int

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 NAME: Final = "aarch64"
 E_MACHINE: Final = 183
 PLATFORM: Final = b"aarch64"
+COMPAT_UTS_MACHINE: Final = b""
 TASK_SIZE: Final = 1 << 48
 STACK_TOP: Final = TASK_SIZE
 ELF_ET_DYN_BASE: Final = 2 * TASK_SIZE // 3 & -4096

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 NAME: Final = "x86_64"
 E_MACHINE: Final = 62
 PLATFORM: Final = b"x86_64"
+COMPAT_UTS_MACHINE: Final = b"i686"
 TASK_SIZE: Final = (1 << 47) - 4096
 STACK_TOP: Final = TASK_SIZE
 ELF_ET_DYN_BASE: Final = TASK_SIZE // 3 * 2 & -4096

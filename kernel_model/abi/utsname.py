@@ -1,0 +1,11 @@
+"""What uname(2) and /proc/version say of this kernel."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SYSNAME: Final = b"Linux"
+RELEASE: Final = b"6.12.0-uabi-emu"
+VERSION: Final = b"#1 SMP PREEMPT_DYNAMIC Wed Jan  1 00:00:00 UTC 2025"
+PATCHLEVEL: Final = 12
+NEW_UTS_LEN: Final = 64
