@@ -1,0 +1,1 @@
+"""Scripts that measure the machine beside its peers."""
