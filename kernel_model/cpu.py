@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from kernel_model.mm.mm import MemoryMap
 
 CallRegisters = tuple[int, int, int, int, int, int, int, int, int, int]
-"""(number, sp, pc, flags, arg0 .. arg5) at a trapped system call; `pc` is after the instruction. All unsigned 64-bit."""
+"""(number, sp, pc, flags, arg0 .. arg5) at a trapped system call, unsigned; `pc` is after the instruction."""
 
 
 class Cpu(Protocol):
@@ -19,26 +18,26 @@ class Cpu(Protocol):
         """The registers of a trapped system call, read in one go."""
 
     def write_result(self, value: int) -> None:
-        """Return `value` (any int; its low 64 bits count) from the trapped call as the architecture does (x0; rax, rcx, r11)."""
+        """Return `value` (its low 64 bits) from the trapped call as the architecture does (x0; rax, rcx, r11)."""
 
     def read_gregs(self) -> list[int]:
         """All general registers, unsigned, in the order of ptrace's user_regs_struct less what only ptrace has.
 
-        AArch64 (34): x0 .. x30, sp, pc, pstate. x86-64 (18): r8 .. r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, eflags
-        (the order of `struct sigcontext`).
+        AArch64 (34): x0 .. x30, sp, pc, pstate. x86-64 (18): r8 .. r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip,
+        eflags (the order of `struct sigcontext`).
         """
 
     def write_gregs(self, values: list[int]) -> None:
         """Replace all general registers; same order as `read_gregs`."""
 
     def read_fpregs(self) -> bytes:
-        """AArch64: `struct user_fpsimd_state` (v0 .. v31, fpsr, fpcr; 528 bytes). x86-64: the 512 bytes of FXSAVE."""
+        """AArch64: `struct user_fpsimd_state` (v0 .. v31, fpsr, fpcr; 528 bytes). x86-64: FXSAVE's 512 bytes."""
 
     def write_fpregs(self, data: bytes) -> None:
         """Replace the floating-point and vector registers; same layout as `read_fpregs`."""
 
     def start_thread(self, pc: int, sp: int) -> None:
-        """A fresh user context, as after execve: every register zero but `pc` and `sp`, floating point at its defaults."""
+        """A fresh user context, as after execve: all zero but `pc` and `sp`, floating point at its defaults."""
 
     def get_tls(self) -> int:
         """TPIDR_EL0, or FS base."""
@@ -59,7 +58,7 @@ class Cpu(Protocol):
         """Walk `mm`'s page table from now on, with an empty TLB."""
 
     def flush_tlb(self) -> None:
-        """Forget every translation: after an entry of the live page table was removed or lost a permission or its frame."""
+        """Forget all translations: after an entry of the live page table went, lost a permission or its frame."""
 
     def flush_code(self) -> None:
         """Forget all translated code: after the kernel wrote into a frame of `FrameAllocator.code_frames`."""
@@ -70,9 +69,18 @@ class Cpu(Protocol):
     def run(self) -> None:
         """Run guest code until `stop`."""
 
+    def fault_address(self, page: int, access: int) -> int:
+        """The exact address in page address `page` that the instruction at PC failed to access (a PROT_* bit).
+
+        Only meaningful while a memory fault is being handled; the page itself where it can't be told.
+        """
+
+    def set_preemptible(self, wanted: bool) -> None:
+        """Let an asynchronous signal stop guest code between any two instructions (slower code), not only at traps."""
+
 
 class TrapHandler(Protocol):
-    """What the CPU calls when guest code stops being able to go on by itself. All run on the guest's behalf, none raises."""
+    """What the CPU calls when guest code can't go on by itself."""
 
     def syscall(self) -> None:
         """A system call instruction."""
@@ -81,10 +89,12 @@ class TrapHandler(Protocol):
         """The instruction at PC can't access page address `page` (access: PROT_READ, PROT_WRITE or PROT_EXEC)."""
 
     def exception(self, kind: str) -> None:
-        """Another synchronous exception. `kind`: undefined | breakpoint | divide | fp | single_step | general_protection."""
+        """Another synchronous exception, by name.
+
+        `kind`: undefined, breakpoint, single_step, divide, overflow, bound, segment, stack_segment,
+        general_protection, fp, simd_fp, alignment.
+        """
 
     def interrupted(self) -> None:
         """The CPU was stopped between two instructions because something asynchronous wants attention."""
 
-
-WalkPageTable = Callable[[int, int], int]

@@ -141,9 +141,9 @@ class EntryPath:
         deliver.collect_host_signals(self.kernel, self.current)
         self._signal_work(self.current, None)
 
-    # -- back to the program ------------------------------------------------------------------------------------------
+    # -- back to the program -----------------------------------------------------------------------------------------
     def _signal_work(self, task: Task, call: tuple[int, int, int] | None) -> None:
-        """Deliver what is pending. `call`: (number, first argument, result) of the call that just ended, for restarts."""
+        """Deliver what is pending. `call`: (number, first argument, result) of the call that ended, for restarts."""
         self.kernel.signal_work = False
         try:
             deliver.do_signal(self.kernel, task, call)

@@ -14,8 +14,8 @@ from kernel_model.abi.errno import ERESTARTSYS
 class Blocked(Exception):
     """The calling task sleeps until one of these happens, or a signal interrupts it.
 
-    `deadline_ns`: a time on CLOCK_MONOTONIC (the guest's); None for none. `read_fds`, `write_fds`: host streams to become
-    ready. `interrupted`: the errno (a restart code of `kernel_model.abi.errno` or EINTR) that a signal makes of the call.
+    `deadline_ns`: a time on CLOCK_MONOTONIC (the guest's); None for none. `read_fds`, `write_fds`: host streams to
+    become ready. `interrupted`: the errno (a restart code or EINTR) that a signal makes of the call.
     `on_signal`: called instead, then, where a signal asks for more than a number (a sleep tells what is left of it): its
     result is the call's, or it raises SyscallError.
     """

@@ -1,0 +1,165 @@
+"""The AArch64 CPU: Unicorn's `max` model at EL0."""
+
+from __future__ import annotations
+
+import ctypes
+from struct import Struct
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from emu.cpu import binding
+from emu.cpu.binding import Arm64CpReg, Engine, lib
+from emu.cpu.engine import GuestRam, UnicornCpu
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kernel_model.cpu import CallRegisters
+
+UC_CPU_ARM64_MAX: Final = 3
+REG_X0, REG_X29, REG_X30, REG_NZCV, REG_SP = 199, 1, 2, 3, 4
+REG_PC, REG_CPACR, REG_TPIDR_EL0, REG_TPIDRRO_EL0, REG_PSTATE = 260, 261, 262, 263, 265
+REG_CP, REG_FPCR, REG_FPSR, REG_V0 = 290, 291, 292, 228
+X: Final = (*range(REG_X0, REG_X0 + 29), REG_X29, REG_X30)
+
+# Numbers that UC_HOOK_INTR brings (QEMU's EXCP_*, target/arm/cpu.h)
+_EXCP_UDEF, _EXCP_SWI, _EXCP_PREFETCH_ABORT, _EXCP_DATA_ABORT, _EXCP_BKPT = 1, 2, 3, 4, 7
+
+_CALL: Final = Struct("<10Q").unpack_from
+_ONE: Final = Struct("<Q").pack_into
+_U64: Final = (1 << 64) - 1
+
+# What the `max` model of this engine executes, by bit number of AT_HWCAP and AT_HWCAP2
+# (arch/arm64/include/uapi/asm/hwcap.h); a test runs an instruction of each. Its RNDR is left out: random bytes are the
+# kernel's to give, so that a seed repeats a run.
+_HWCAP: Final = {
+    "fp": 0, "asimd": 1, "aes": 3, "pmull": 4, "sha1": 5, "sha2": 6, "crc32": 7, "atomics": 8, "fphp": 9, "asimdhp": 10,
+    "asimdrdm": 12, "jscvt": 13, "fcma": 14, "lrcpc": 15, "dcpop": 16, "sha3": 17, "sm3": 18, "sm4": 19, "asimddp": 20,
+    "sha512": 21, "asimdfhm": 23, "ilrcpc": 26, "flagm": 27, "sb": 29,
+}  # fmt: skip
+_HWCAP2: Final = {"dcpodp": 0, "flagm2": 7, "frint": 8}
+
+
+class Aarch64Cpu(UnicornCpu):
+    """See `UnicornCpu`."""
+
+    CALL_REGISTERS: ClassVar = (X[8], REG_SP, REG_PC, REG_PSTATE, *X[:6])
+    RESULT_REGISTERS: ClassVar = (X[0],)
+    GREGS: ClassVar = (*X, REG_SP, REG_PC, REG_PSTATE)
+    PC: ClassVar = REG_PC
+    PAGE_MASK: ClassVar = (1 << 56) - 4096
+
+    def __init__(self, ram: GuestRam, code_frames: set[int]) -> None:
+        engine = Engine(binding.UC_ARCH_ARM64, binding.UC_MODE_ARM)
+        engine.control(binding.UC_CTL_UC_PAGE_SIZE, 4096)
+        engine.control(binding.UC_CTL_CPU_MODEL, UC_CPU_ARM64_MAX)
+        super().__init__(engine, ram, code_frames)
+        engine.use_no_exit_address()
+        self._enter_el0()
+        engine.hook(binding.UC_HOOK_INTR, binding.INTR_CALLBACK(self._make_trap()))
+        self._read_batch = lib.uc_reg_read_batch
+        self._write_batch = lib.uc_reg_write_batch
+
+    def _enter_el0(self) -> None:
+        """EL0, with what Linux lets user space do: floating point, cache maintenance, the counter."""
+        engine = self.engine
+        engine.write_register(REG_PSTATE, 0)
+        # A write to any system register rebuilds the cached exception level: CPACR_EL1.FPEN
+        self._write_system(1, 0, 3, 0, 2, 3 << 20)
+        sctlr = self._read_system(1, 0, 3, 0, 0)
+        self._write_system(1, 0, 3, 0, 0, sctlr | 1 << 14 | 1 << 15 | 1 << 26)  # SCTLR_EL1 DZE | UCT | UCI
+        self._write_system(14, 1, 3, 0, 0, 2)  # CNTKCTL_EL1.EL0VCTEN: CNTVCT_EL0 and CNTFRQ_EL0
+
+    def _write_system(self, crn: int, crm: int, op0: int, op1: int, op2: int, value: int) -> None:
+        self.engine.write_structure(REG_CP, Arm64CpReg(crn, crm, op0, op1, op2, value))
+
+    def _read_system(self, crn: int, crm: int, op0: int, op1: int, op2: int) -> int:
+        register = Arm64CpReg(crn, crm, op0, op1, op2, 0)
+        self.engine.read_structure(REG_CP, register)
+        return int(register.val)
+
+    def _make_trap(self) -> Callable[..., None]:
+        kinds = {_EXCP_UDEF: "undefined", _EXCP_BKPT: "breakpoint"}
+
+        def trap(_engine: object, number: int, _data: object) -> None:
+            try:
+                if number == _EXCP_SWI:
+                    self.handler.syscall()
+                elif number in (_EXCP_PREFETCH_ABORT, _EXCP_DATA_ABORT):
+                    self.handler.exception("alignment")
+                else:
+                    self.handler.exception(kinds.get(number, "undefined"))
+            except BaseException as error:  # noqa: BLE001 (ctypes would swallow it)
+                self._fail(error)
+
+        return trap
+
+    def read_call(self) -> CallRegisters:
+        """See `Cpu`."""
+        call = self._call
+        self._read_batch(*call.read_args)
+        registers: CallRegisters = _CALL(call.values)
+        return registers
+
+    def write_result(self, value: int) -> None:
+        """See `Cpu`."""
+        result = self._result
+        _ONE(result.values, 0, value & _U64)
+        self._write_batch(*result.write_args)
+
+    def read_fpregs(self) -> bytes:
+        """See `Cpu`."""
+        vectors = (ctypes.c_uint8 * 512)()
+        for i in range(32):
+            self.engine.read_structure(REG_V0 + i, (ctypes.c_uint8 * 16).from_buffer(vectors, 16 * i))
+        status = self.engine.read_register(REG_FPSR) & 0xFFFF_FFFF
+        control = self.engine.read_register(REG_FPCR) & 0xFFFF_FFFF
+        return bytes(vectors) + status.to_bytes(4, "little") + control.to_bytes(4, "little") + bytes(8)
+
+    def write_fpregs(self, data: bytes) -> None:
+        """See `Cpu`."""
+        vectors = (ctypes.c_uint8 * 512).from_buffer_copy(data)
+        for i in range(32):
+            self.engine.write_structure(REG_V0 + i, (ctypes.c_uint8 * 16).from_buffer(vectors, 16 * i))
+        self.engine.write_register(REG_FPSR, int.from_bytes(data[512:516], "little"))
+        self.engine.write_register(REG_FPCR, int.from_bytes(data[516:520], "little"))
+
+    def start_thread(self, pc: int, sp: int) -> None:
+        """See `Cpu`."""
+        self.write_gregs([0] * 31 + [sp, pc, 0])
+        self.write_fpregs(bytes(528))
+        self.set_tls(0)
+
+    def hwcaps(self) -> tuple[int, int]:
+        """See `Cpu`."""
+        return sum(1 << bit for bit in _HWCAP.values()), sum(1 << bit for bit in _HWCAP2.values())
+
+    def _decode_fault(self, page: int, code: bytes, pc: int) -> int:
+        """See `UnicornCpu`."""
+        from emu.cpu import fault_address
+
+        values = self.read_gregs()
+
+        def register(name: str) -> int:
+            if name in ("sp", "wsp"):
+                return values[31]
+            if name in ("xzr", "wzr"):
+                return 0
+            number = {"fp": 29, "lr": 30}.get(name)
+            return values[int(name[1:]) if number is None else number]
+
+        return fault_address.aarch64(page, code[:4], pc, register)
+
+    def get_tls(self) -> int:
+        """TPIDR_EL0."""
+        return self.engine.read_register(REG_TPIDR_EL0)
+
+    def set_tls(self, value: int) -> None:
+        """Set TPIDR_EL0."""
+        self.engine.write_register(REG_TPIDR_EL0, value)
+
+    def get_gs(self) -> int:
+        """There is none."""
+        return 0
+
+    def set_gs(self, value: int) -> None:
+        """There is none."""

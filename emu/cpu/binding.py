@@ -1,0 +1,239 @@
+"""Unicorn's C library through ctypes.
+
+Its Python package costs more to import than a whole `hello` takes, and its register calls more than a whole trap, so
+only the library that the package carries is used. Numbers are of Unicorn 2.1's headers; a test compares them with the
+package's own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+UC_ARCH_ARM64: Final = 2
+UC_ARCH_X86: Final = 4
+UC_MODE_ARM: Final = 0
+UC_MODE_64: Final = 8
+UC_PROT_ALL: Final = 7
+
+UC_ERR_OK: Final = 0
+UC_ERR_INSN_INVALID: Final = 10
+UC_ERR_EXCEPTION: Final = 21
+
+UC_HOOK_INTR: Final = 1
+UC_HOOK_INSN: Final = 2
+UC_HOOK_BLOCK: Final = 8
+UC_HOOK_TLB_FILL: Final = 1 << 17
+
+UC_MEM_READ: Final = 16
+UC_MEM_WRITE: Final = 17
+UC_MEM_FETCH: Final = 18
+
+UC_CTL_UC_PAGE_SIZE: Final = 1
+UC_CTL_UC_USE_EXITS: Final = 4
+UC_CTL_UC_EXITS: Final = 6
+UC_CTL_CPU_MODEL: Final = 7
+UC_CTL_TB_FLUSH: Final = 10
+UC_CTL_TLB_FLUSH: Final = 11
+UC_CTL_TLB_TYPE: Final = 12
+UC_TLB_VIRTUAL: Final = 1
+_UC_CTL_IO_WRITE: Final = 1
+
+HookCallback = Callable[..., Any]
+INTR_CALLBACK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
+INSN_CALLBACK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+FILL_CALLBACK: Final = ctypes.CFUNCTYPE(
+    ctypes.c_bool, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int, ctypes.c_size_t, ctypes.c_void_p
+)
+
+
+class TlbEntry(ctypes.Structure):
+    """`uc_tlb_entry`: the physical page, and UC_PROT_* bits."""
+
+    _fields_ = (("paddr", ctypes.c_uint64), ("perms", ctypes.c_uint32))
+
+
+class Arm64CpReg(ctypes.Structure):
+    """`uc_arm64_cp_reg`: a system register by its encoding, and its value."""
+
+    _fields_ = (
+        ("crn", ctypes.c_uint32),
+        ("crm", ctypes.c_uint32),
+        ("op0", ctypes.c_uint32),
+        ("op1", ctypes.c_uint32),
+        ("op2", ctypes.c_uint32),
+        ("val", ctypes.c_uint64),
+    )
+
+
+class X86Mmr(ctypes.Structure):
+    """`uc_x86_mmr`: a descriptor table register."""
+
+    _fields_ = (
+        ("selector", ctypes.c_uint16),
+        ("base", ctypes.c_uint64),
+        ("limit", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+    )
+
+
+class EngineError(Exception):
+    """A call of the library failed where it must not; the emulator's own failure."""
+
+
+def _load() -> ctypes.CDLL:
+    """The shared library inside the installed `unicorn` package, without importing the package."""
+    spec = importlib.util.find_spec("unicorn")
+    if spec is None or spec.origin is None:
+        raise EngineError("the unicorn package is not installed: pip install unicorn")
+    folder = Path(spec.origin).parent / "lib"
+    name = {"darwin": "libunicorn.2.dylib"}.get(sys.platform, "libunicorn.so.2")
+    return ctypes.CDLL(str(folder / name))
+
+
+lib: Final = _load()
+
+
+class RegisterBatch:
+    """A fixed list of 64-bit registers that are read or written by one call of the library.
+
+    `values` is the memory they are read to and written from: 8 bytes each, in the order of `ids`.
+    """
+
+    __slots__ = ("_ids", "_pointers", "read_args", "values", "write_args")
+
+    def __init__(self, engine: ctypes.c_void_p, ids: Sequence[int]) -> None:
+        count = len(ids)
+        self._ids = (ctypes.c_int * count)(*ids)
+        buffer = (ctypes.c_uint64 * count)()
+        self.values = memoryview(buffer).cast("B")
+        base = ctypes.addressof(buffer)
+        self._pointers = (ctypes.c_void_p * count)(*(base + 8 * i for i in range(count)))
+        self.read_args = self.write_args = (
+            engine,
+            ctypes.c_void_p(ctypes.addressof(self._ids)),
+            ctypes.c_void_p(ctypes.addressof(self._pointers)),
+            ctypes.c_int(count),
+        )
+
+
+class Engine:
+    """One `uc_engine` and its calls. Registers by number; see `RegisterBatch` for the quick way."""
+
+    def __init__(self, arch: int, mode: int) -> None:
+        handle = ctypes.c_void_p()
+        self._check("uc_open", lib.uc_open(arch, mode, ctypes.byref(handle)))
+        self.handle = handle
+        self._callbacks: list[Any] = []
+        self._tlb_flush = (handle, self._ctl_word(UC_CTL_TLB_FLUSH, 0))
+        self._tb_flush = (handle, self._ctl_word(UC_CTL_TB_FLUSH, 0))
+
+    @staticmethod
+    def _check(what: str, error: int) -> None:
+        if error != UC_ERR_OK:
+            lib.uc_strerror.restype = ctypes.c_char_p
+            raise EngineError(f"{what}: {lib.uc_strerror(error).decode()}")
+
+    @staticmethod
+    def _ctl_word(kind: int, arguments: int) -> ctypes.c_uint32:
+        return ctypes.c_uint32(kind | arguments << 26 | _UC_CTL_IO_WRITE << 30)
+
+    def control(self, kind: int, *values: int | ctypes.c_void_p) -> None:
+        """`uc_ctl` that sets; integer arguments as C ints."""
+        arguments = [ctypes.c_int(value) if isinstance(value, int) else value for value in values]
+        self._check(f"uc_ctl {kind}", lib.uc_ctl(self.handle, self._ctl_word(kind, len(values)), *arguments))
+
+    def map_ram(self, physical: int, size_bytes: int, host_address: int) -> None:
+        """Put the host's memory at `host_address` into the guest's physical address space."""
+        self._check(
+            "uc_mem_map_ptr",
+            lib.uc_mem_map_ptr(
+                self.handle,
+                ctypes.c_uint64(physical),
+                ctypes.c_size_t(size_bytes),
+                UC_PROT_ALL,
+                ctypes.c_void_p(host_address),
+            ),
+        )
+
+    def hook(self, kind: int, callback: Any, *extra: int) -> ctypes.c_size_t:
+        """Add a hook over all addresses; `callback` is a ctypes function object and is kept alive here."""
+        self._callbacks.append(callback)
+        handle = ctypes.c_size_t()
+        self._check(
+            "uc_hook_add",
+            lib.uc_hook_add(
+                self.handle,
+                ctypes.byref(handle),
+                kind,
+                callback,
+                None,
+                ctypes.c_uint64(1),
+                ctypes.c_uint64(0),
+                *(ctypes.c_int(value) for value in extra),
+            ),
+        )
+        return handle
+
+    def unhook(self, handle: ctypes.c_size_t) -> None:
+        """Remove a hook."""
+        self._check("uc_hook_del", lib.uc_hook_del(self.handle, handle))
+
+    def read_register(self, register: int) -> int:
+        """A register of 64 bits or fewer."""
+        value = ctypes.c_uint64()
+        self._check("uc_reg_read", lib.uc_reg_read(self.handle, register, ctypes.byref(value)))
+        return value.value
+
+    def write_register(self, register: int, value: int) -> None:
+        """Write a register of 64 bits or fewer."""
+        self._check("uc_reg_write", lib.uc_reg_write(self.handle, register, ctypes.byref(ctypes.c_uint64(value))))
+
+    def read_structure(self, register: int, structure: Any) -> None:
+        """Read a register of another shape into a ctypes object, which may also say which (system registers)."""
+        self._check("uc_reg_read", lib.uc_reg_read(self.handle, register, ctypes.byref(structure)))
+
+    def write_structure(self, register: int, structure: Any) -> None:
+        """Write a register of another shape."""
+        self._check("uc_reg_write", lib.uc_reg_write(self.handle, register, ctypes.byref(structure)))
+
+    def start(self, pc: int) -> int:
+        """`uc_emu_start` with no end address; returns the library's error number."""
+        error: int = lib.uc_emu_start(
+            self.handle, ctypes.c_uint64(pc), ctypes.c_uint64(0), ctypes.c_uint64(0), ctypes.c_size_t(0)
+        )
+        return error
+
+    def start_until(self, pc: int, until: int) -> int:
+        """`uc_emu_start` up to the address `until`."""
+        error: int = lib.uc_emu_start(
+            self.handle, ctypes.c_uint64(pc), ctypes.c_uint64(until), ctypes.c_uint64(0), ctypes.c_size_t(0)
+        )
+        return error
+
+    def stop(self) -> None:
+        """`uc_emu_stop`: precise from a hook; from another thread the guest may not go on afterwards."""
+        lib.uc_emu_stop(self.handle)
+
+    def flush_tlb(self) -> None:
+        """Forget all address translations."""
+        lib.uc_ctl(*self._tlb_flush)
+
+    def flush_code(self) -> None:
+        """Forget all translated code."""
+        lib.uc_ctl(*self._tb_flush)
+
+    def use_no_exit_address(self) -> None:
+        """No address ends `start`: Unicorn would look `until - 1` up through the TLB after every stop."""
+        self.control(UC_CTL_UC_USE_EXITS, 1)
+        empty = (ctypes.c_uint64 * 1)()
+        word = self._ctl_word(UC_CTL_UC_EXITS, 2)
+        self._check("uc_ctl exits", lib.uc_ctl(self.handle, word, ctypes.byref(empty), ctypes.c_size_t(0)))
+
+    def close(self) -> None:
+        """Free the engine."""
+        lib.uc_close(self.handle)

@@ -1,0 +1,243 @@
+"""What both architectures' CPUs share: RAM, the TLB fill, the run loop, and stopping."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from struct import Struct
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from emu.cpu import binding
+from emu.cpu.binding import Engine, RegisterBatch, TlbEntry, lib
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kernel_model.cpu import CallRegisters, TrapHandler
+    from kernel_model.mm.mm import MemoryMap
+
+RAM_BASE: Final = 0x1_0000_0000
+"""Physical address of the guest's RAM: well away from anything an architecture treats specially."""
+_MAP_NORESERVE: Final = 0x4000
+R, W, X = 1, 2, 4
+_NEED: Final = {binding.UC_MEM_READ: R, binding.UC_MEM_WRITE: W, binding.UC_MEM_FETCH: X}
+
+
+class GuestRam:
+    """The guest's physical memory: one host mapping, of which only touched pages exist."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self._map = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE)
+        self.size_bytes = size_bytes
+        self.view = memoryview(self._map)
+        self.host_address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
+
+    def release(self, offset: int, size_bytes: int) -> None:
+        """Give a range back to the host; it reads as zeros from now on."""
+        self._map.madvise(mmap.MADV_DONTNEED, offset, size_bytes)
+
+
+class UnicornCpu:
+    """One CPU (`kernel_model.cpu.Cpu`). `aarch64` and `x86_64` derive from it and say what differs."""
+
+    CALL_REGISTERS: ClassVar[tuple[int, ...]]
+    RESULT_REGISTERS: ClassVar[tuple[int, ...]]
+    GREGS: ClassVar[tuple[int, ...]]
+    PC: ClassVar[int]
+    PAGE_MASK: ClassVar[int]
+    """What makes a page address of the address of an access: AArch64 ignores the top byte."""
+
+    def __init__(self, engine: Engine, ram: GuestRam, code_frames: set[int]) -> None:
+        self.engine = engine
+        self.ram = ram
+        self.handler: TrapHandler
+        self._error: BaseException | None = None
+        self._stopping = False
+        self._must_die = False
+        self._denied: tuple[int, int] | None = None
+        self._pc_bias = 0
+        """What a PC written now must be less by: Unicorn adds 2 to RIP after its syscall hook."""
+        self._block_hooks: list[ctypes.c_size_t] = []
+        self._pt_cell: list[dict[int, int]] = [{}]
+        self._mm_cell: list[MemoryMap | None] = [None]
+        self._code_frames = code_frames
+        engine.map_ram(RAM_BASE, ram.size_bytes, ram.host_address)
+        engine.control(binding.UC_CTL_TLB_TYPE, binding.UC_TLB_VIRTUAL)
+        engine.hook(binding.UC_HOOK_TLB_FILL, binding.FILL_CALLBACK(self._make_fill()))
+        self._call = RegisterBatch(engine.handle, self.CALL_REGISTERS)
+        self._result = RegisterBatch(engine.handle, self.RESULT_REGISTERS)
+        self._gregs = RegisterBatch(engine.handle, self.GREGS)
+        self._gregs_struct = Struct(f"<{len(self.GREGS)}Q")
+
+    # -- memory -------------------------------------------------------------------------------------------------------
+    def _make_fill(self) -> Callable[..., bool]:
+        """The callback for a TLB miss: walk the live page table, or let the model handle the fault."""
+        pt_cell, mm_cell, code_frames = self._pt_cell, self._mm_cell, self._code_frames
+        need_of, from_address, page_mask = _NEED, TlbEntry.from_address, self.PAGE_MASK
+        results: dict[int, Any] = {}
+        fixed = self._fixed_page
+
+        def fill(_engine: object, address: int, access: int, result_at: int, _data: object) -> bool:
+            try:
+                need = need_of[access]
+                address &= page_mask
+                entry = pt_cell[0].get(address, 0)
+                if not entry & need:
+                    mm = mm_cell[0]
+                    entry = mm.handle_fault(address, need) if mm is not None else 0
+                    if not entry & need:
+                        entry = fixed(address)
+                        if not entry & need:
+                            self._denied = (address, need)
+                            return False
+                if entry & X:
+                    # Never both writable and executable: a store to such a page would take the slow path for ever.
+                    if entry & W:
+                        entry &= ~W if need != W else ~X
+                    if entry & X:
+                        code_frames.add(entry & -4096)
+                try:
+                    result = results[result_at]
+                except KeyError:
+                    result = results[result_at] = from_address(result_at)
+                result.paddr = RAM_BASE + (entry & -4096)
+                result.perms = entry & 7
+                return True
+            except BaseException as error:  # noqa: BLE001 (ctypes would swallow it)
+                self._fail(error)
+                return False
+
+        return fill
+
+    def _fixed_page(self, address: int) -> int:
+        """A page-table entry of the CPU's own (descriptor tables), or 0."""
+        return 0
+
+    def switch_mm(self, mm: MemoryMap) -> None:
+        """See `Cpu`."""
+        self._mm_cell[0] = mm
+        self._pt_cell[0] = mm.pt
+        self.engine.flush_tlb()
+
+    def flush_tlb(self) -> None:
+        """See `Cpu`."""
+        self.engine.flush_tlb()
+
+    def flush_code(self) -> None:
+        """See `Cpu`."""
+        self.engine.flush_code()
+
+    # -- registers ----------------------------------------------------------------------------------------------------
+    def read_gregs(self) -> list[int]:
+        """See `Cpu`."""
+        lib.uc_reg_read_batch(*self._gregs.read_args)
+        return list(self._gregs_struct.unpack_from(self._gregs.values))
+
+    def write_gregs(self, values: list[int]) -> None:
+        """See `Cpu`."""
+        self._gregs_struct.pack_into(self._gregs.values, 0, *values)
+        lib.uc_reg_write_batch(*self._gregs.write_args)
+
+    def read_call(self) -> CallRegisters:
+        """See `Cpu`."""
+        raise AssertionError("the architecture's own")
+
+    # -- running ------------------------------------------------------------------------------------------------------
+    def run(self) -> None:
+        """See `Cpu`. Errors of ours that happened inside a hook are raised here."""
+        self._stopping = False
+        while True:
+            self._denied = None
+            error = self.engine.start(self._resume_pc())
+            if self._error is not None:
+                failure, self._error = self._error, None
+                raise failure
+            if self._stopping or self._after_stop(error):
+                return
+
+    def _after_stop(self, error: int) -> bool:
+        """Unicorn came back although nobody in the kernel asked it to: a fault, or attention from outside.
+
+        True when the kernel wants to leave guest code because of it.
+        """
+        if self._must_die:
+            self._must_die = False
+            self.handler.interrupted()
+        elif self._denied is not None and error != binding.UC_ERR_OK:
+            self._report_fault(*self._denied)
+        elif error == binding.UC_ERR_OK:
+            self.handler.interrupted()
+        elif error in (binding.UC_ERR_INSN_INVALID, binding.UC_ERR_EXCEPTION):
+            self.handler.exception("undefined")
+        else:
+            raise binding.EngineError(f"the engine stopped with error {error} at {self._resume_pc():#x}")
+        return self._stopping
+
+    def _report_fault(self, page: int, access: int) -> None:
+        """A page may not be accessed so: the program's fault."""
+        self.handler.memory_fault(page, access)
+
+    def fault_address(self, page: int, access: int) -> int:
+        """See `Cpu`."""
+        pc = self._resume_pc()
+        if access == X:
+            return pc if pc & -4096 == page else page
+        return self._decode_fault(page, self._code_at(pc), pc)
+
+    def _decode_fault(self, page: int, code: bytes, pc: int) -> int:
+        """The exact address, by the instruction `code` at `pc`."""
+        raise AssertionError("the architecture's own")
+
+    def _code_at(self, pc: int) -> bytes:
+        """Up to 16 bytes of the instruction at `pc`, which has just been fetched."""
+        pt = self._pt_cell[0]
+        code = b""
+        while len(code) < 16:
+            address = pc + len(code)
+            entry = pt.get(address & -4096, 0)
+            if not entry:
+                break
+            start = (entry & -4096) + (address & 4095)
+            code += bytes(self.ram.view[start : min(start + 16 - len(code), (entry & -4096) + 4096)])
+        return code
+
+    def _resume_pc(self) -> int:
+        """Where to go on."""
+        return self.engine.read_register(self.PC)
+
+    def stop(self) -> None:
+        """See `Cpu`."""
+        self._stopping = True
+        self.engine.stop()
+
+    def _fail(self, error: BaseException) -> None:
+        """Keep an exception of ours (a ctypes callback would swallow it) until guest code has been left."""
+        if self._error is None:
+            self._error = error
+        self._stopping = True
+        self.engine.stop()
+
+    # -- attention from other host threads ----------------------------------------------------------------------------
+    def kill_from_thread(self) -> None:
+        """Leave guest code soon; the task must not go on afterwards, for an instruction may be run twice."""
+        self._must_die = True
+        self.engine.stop()
+
+    def set_preemptible(self, wanted: bool) -> None:
+        """Make `interrupt_from_thread` work, at the price of slower code: every block calls a no-op hook.
+
+        Only from a trap or before `run`.
+        """
+        if wanted and not self._block_hooks:
+            nothing = ctypes.cast(ctypes.CDLL(None).labs, ctypes.c_void_p)
+            self._block_hooks.append(self.engine.hook(binding.UC_HOOK_BLOCK, nothing))
+            self.engine.flush_code()
+
+    @property
+    def preemptible(self) -> bool:
+        """May `interrupt_from_thread` be used?"""
+        return bool(self._block_hooks)
+
+    def interrupt_from_thread(self) -> None:
+        """Stop between two instructions and call `TrapHandler.interrupted`; the guest can go on afterwards."""
+        self.engine.hook(binding.UC_HOOK_BLOCK, ctypes.cast(lib.uc_emu_stop, ctypes.c_void_p))

@@ -1,0 +1,277 @@
+"""The x86-64 CPU: Unicorn's default model (x86-64-v2 and some of v3, no AVX) at CPL 3."""
+
+from __future__ import annotations
+
+import ctypes
+from struct import Struct
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from emu.cpu import binding
+from emu.cpu.binding import Engine, X86Mmr, lib
+from emu.cpu.engine import GuestRam, R, UnicornCpu, W, X
+from emu.cpu.x86_exceptions import SavedContext, forget_exception
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kernel_model.cpu import CallRegisters
+
+REG_RAX, REG_RBP, REG_RBX, REG_RCX, REG_RDI, REG_RDX, REG_RIP, REG_RSI, REG_RSP = 35, 36, 37, 38, 39, 40, 41, 43, 44
+REG_R8, REG_EFLAGS, REG_RFLAGS, REG_CR4, REG_GDTR, REG_FS_BASE, REG_GS_BASE = 106, 25, 253, 54, 243, 250, 251
+REG_DS, REG_ES, REG_FS, REG_GS, REG_TR = 17, 28, 32, 33, 245
+REG_FPCW, REG_FPSW, REG_FPTAG, REG_MXCSR, REG_FP0, REG_XMM0 = 246, 31, 247, 249, 82, 122
+INS_SYSCALL, INS_SYSENTER, INS_IN, INS_OUT = 699, 700, 218, 500
+
+_R: Final = tuple(range(REG_R8, REG_R8 + 8))
+_CALL: Final = Struct("<10Q").unpack_from
+_GREG_NAMES: Final = (
+    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rdi", "rsi", "rbp", "rbx", "rdx", "rax", "rcx", "rsp", "rip",
+    "eflags",
+)  # fmt: skip
+_THREE: Final = Struct("<3Q").pack_into
+_U64: Final = (1 << 64) - 1
+_SYSCALL_BYTES: Final = 2
+
+# A page that only the CPU sees: descriptor table, an `iretq`, and the frame for it to pop. It lies where Linux's own
+# text would.
+_BOOT: Final = 0xFFFF_FFFF_8000_0000
+_GDT: Final = (
+    0,
+    0,
+    0x00AF_9B00_0000_FFFF,  # 0x10: kernel code, 64-bit
+    0x00CF_9300_0000_FFFF,  # 0x18: kernel data
+    0,
+    0x00CF_F300_0000_FFFF,  # 0x2b: user data (Linux's __USER_DS)
+    0x00AF_FB00_0000_FFFF,  # 0x33: user code, 64-bit (Linux's __USER_CS)
+    0,
+)
+_IRETQ: Final = b"\x48\xcf"
+_USER_CS, _USER_DS = 0x33, 0x2B
+_CR4_OSFXSR_OSXMMEXCPT_FSGSBASE: Final = 1 << 9 | 1 << 10 | 1 << 16
+
+# Vectors (Intel SDM volume 3, table 6-1) to what the kernel model calls them
+_VECTORS: Final = {
+    0: "divide",
+    1: "single_step",
+    3: "breakpoint",
+    4: "overflow",
+    5: "bound",
+    6: "undefined",
+    7: "undefined",
+    11: "segment",
+    12: "stack_segment",
+    13: "general_protection",
+    16: "fp",
+    17: "alignment",
+    19: "simd_fp",
+}
+
+
+class X8664Cpu(UnicornCpu):
+    """See `UnicornCpu`."""
+
+    CALL_REGISTERS: ClassVar = (
+        REG_RAX, REG_RSP, REG_RIP, REG_RFLAGS, REG_RDI, REG_RSI, REG_RDX, _R[2], _R[0], _R[1],
+    )  # fmt: skip
+    RESULT_REGISTERS: ClassVar = (REG_RAX, REG_RCX, _R[3])
+    GREGS: ClassVar = (
+        *_R, REG_RDI, REG_RSI, REG_RBP, REG_RBX, REG_RDX, REG_RAX, REG_RCX, REG_RSP, REG_RIP, REG_RFLAGS,
+    )  # fmt: skip
+    PC: ClassVar = REG_RIP
+    PAGE_MASK: ClassVar = -4096
+
+    def __init__(self, ram: GuestRam, code_frames: set[int]) -> None:
+        super().__init__(Engine(binding.UC_ARCH_X86, binding.UC_MODE_64), ram, code_frames)
+        self._boot_entry = 0
+        self._scratch_context: SavedContext | None = None
+        self._pc_after = 0
+        self._flags = 0
+        self._read_batch = lib.uc_reg_read_batch
+        self._write_batch = lib.uc_reg_write_batch
+        self.engine.hook(binding.UC_HOOK_INSN, binding.INSN_CALLBACK(self._make_syscall()), INS_SYSCALL)
+        # The engine carries these out at any privilege; Linux refuses them to user space.
+        for instruction in (INS_IN, INS_OUT, INS_SYSENTER):
+            self.engine.hook(binding.UC_HOOK_INSN, binding.INSN_CALLBACK(self._make_refusal()), instruction)
+        self.engine.hook(binding.UC_HOOK_INTR, binding.INTR_CALLBACK(self._make_trap()))
+        self._enter_cpl3()
+
+    def _fixed_page(self, address: int) -> int:
+        """The descriptor table, which segment loads and `iretq` read even at CPL 3."""
+        return self._boot_entry if address == _BOOT else 0
+
+    def _enter_cpl3(self) -> None:
+        """Load the descriptor table and leave the kernel's privilege once, by an `iretq` on the boot page.
+
+        The last page of RAM is borrowed for it and stays the CPU's own.
+        """
+        frame = self.ram.size_bytes - 4096
+        view = self.ram.view
+        view[frame : frame + 64] = b"".join(word.to_bytes(8, "little") for word in _GDT)
+        view[frame + 0x100 : frame + 0x102] = _IRETQ
+        target = _BOOT + 0x200  # never executed: the run ends here
+        stack = (target, _USER_CS, 0x202, _BOOT + 0xF00, _USER_DS)
+        view[frame + 0x800 : frame + 0x828] = b"".join(word.to_bytes(8, "little") for word in stack)
+        self._boot_entry = frame | R | W | X
+        self.engine.write_structure(REG_GDTR, X86Mmr(0, _BOOT, 63, 0))
+        self.engine.write_structure(REG_TR, X86Mmr(0, 0, 0, 0))  # no I/O bitmap: port instructions raise #GP
+        self.engine.write_register(REG_CR4, self.engine.read_register(REG_CR4) | _CR4_OSFXSR_OSXMMEXCPT_FSGSBASE)
+        self.engine.write_register(REG_RSP, _BOOT + 0x800)
+        self.engine.start_until(_BOOT + 0x100, target)
+        self._boot_entry = frame | R
+        self.engine.flush_tlb()
+        self.engine.use_no_exit_address()
+
+    def _make_syscall(self) -> Callable[..., None]:
+        def syscall(_engine: object, _data: object) -> None:
+            self._pc_bias = -_SYSCALL_BYTES
+            try:
+                self.handler.syscall()
+            except BaseException as error:  # noqa: BLE001 (ctypes would swallow it)
+                self._fail(error)
+            self._pc_bias = 0
+
+        return syscall
+
+    def _make_refusal(self) -> Callable[..., None]:
+        def refuse(_engine: object, _data: object) -> None:
+            try:
+                self.handler.exception("general_protection")
+            except BaseException as error:  # noqa: BLE001 (ctypes would swallow it)
+                self._fail(error)
+
+        return refuse
+
+    def _make_trap(self) -> Callable[..., None]:
+        def trap(_engine: object, number: int, _data: object) -> None:
+            try:
+                self._forget_exception()
+                kind = _VECTORS.get(number)
+                if kind is None:
+                    # `int n` that user space may not raise: #GP at the instruction. RIP is past its two bytes.
+                    self.engine.write_register(REG_RIP, self.engine.read_register(REG_RIP) - 2 & _U64)
+                    kind = "general_protection"
+                self.handler.exception(kind)
+            except BaseException as error:  # noqa: BLE001 (ctypes would swallow it)
+                self._fail(error)
+
+        return trap
+
+    def _forget_exception(self) -> None:
+        if self._scratch_context is None:
+            self._scratch_context = SavedContext(self.engine)
+        forget_exception(self.engine, self._scratch_context)
+
+    def read_call(self) -> CallRegisters:
+        """See `Cpu`."""
+        call = self._call
+        self._read_batch(*call.read_args)
+        number, sp, pc, flags, a0, a1, a2, a3, a4, a5 = _CALL(call.values)
+        self._pc_after = pc = pc + _SYSCALL_BYTES
+        self._flags = flags
+        return number, sp, pc, flags, a0, a1, a2, a3, a4, a5
+
+    def write_result(self, value: int) -> None:
+        """See `Cpu`: `syscall` leaves the return address in rcx and the flags in r11."""
+        result = self._result
+        _THREE(result.values, 0, value & _U64, self._pc_after, self._flags)
+        self._write_batch(*result.write_args)
+
+    def read_gregs(self) -> list[int]:
+        """See `Cpu`."""
+        values = super().read_gregs()
+        values[16] = values[16] - self._pc_bias & _U64
+        return values
+
+    def write_gregs(self, values: list[int]) -> None:
+        """See `Cpu`."""
+        super().write_gregs([*values[:16], values[16] + self._pc_bias & _U64, values[17]])
+
+    def read_fpregs(self) -> bytes:
+        """See `Cpu`; the layout of FXSAVE in 64-bit mode (Intel SDM volume 1, table 10-2)."""
+        engine = self.engine
+        area = bytearray(512)
+        area[0:2] = (engine.read_register(REG_FPCW) & 0xFFFF).to_bytes(2, "little")
+        area[2:4] = (engine.read_register(REG_FPSW) & 0xFFFF).to_bytes(2, "little")
+        tags = engine.read_register(REG_FPTAG) & 0xFFFF
+        area[4] = sum(1 << i for i in range(8) if tags >> 2 * i & 3 != 3)
+        area[24:28] = (engine.read_register(REG_MXCSR) & 0xFFFF_FFFF).to_bytes(4, "little")
+        area[28:32] = (0xFFFF).to_bytes(4, "little")
+        for i in range(8):
+            register = (ctypes.c_uint8 * 10)()
+            engine.read_structure(REG_FP0 + i, register)
+            area[32 + 16 * i : 42 + 16 * i] = bytes(register)
+        for i in range(16):
+            vector = (ctypes.c_uint8 * 16)()
+            engine.read_structure(REG_XMM0 + i, vector)
+            area[160 + 16 * i : 176 + 16 * i] = bytes(vector)
+        return bytes(area)
+
+    def write_fpregs(self, data: bytes) -> None:
+        """See `Cpu`."""
+        engine = self.engine
+        engine.write_register(REG_FPCW, int.from_bytes(data[0:2], "little"))
+        engine.write_register(REG_FPSW, int.from_bytes(data[2:4], "little"))
+        engine.write_register(REG_FPTAG, sum(3 << 2 * i for i in range(8) if not data[4] >> i & 1))
+        engine.write_register(REG_MXCSR, int.from_bytes(data[24:28], "little") & 0xFFFF)
+        for i in range(8):
+            offset = 32 + 16 * i
+            engine.write_structure(REG_FP0 + i, (ctypes.c_uint8 * 10).from_buffer_copy(data[offset : offset + 10]))
+        for i in range(16):
+            offset = 160 + 16 * i
+            engine.write_structure(REG_XMM0 + i, (ctypes.c_uint8 * 16).from_buffer_copy(data[offset : offset + 16]))
+
+    def start_thread(self, pc: int, sp: int) -> None:
+        """See `Cpu`."""
+        self.write_gregs([0] * 15 + [sp, pc, 0x202])
+        self.write_fpregs(_INITIAL_FXSAVE)
+        for selector in (REG_DS, REG_ES, REG_FS, REG_GS):
+            self.engine.write_register(selector, 0)
+        self.set_tls(0)
+        self.set_gs(0)
+
+    def hwcaps(self) -> tuple[int, int]:
+        """See `Cpu`: CPUID leaf 1's edx as the default model has it, and HWCAP2_FSGSBASE."""
+        return 0x078B_FBFD, 2
+
+    def _report_fault(self, page: int, access: int) -> None:
+        """See `UnicornCpu`. A non-canonical address is no page fault but #GP."""
+        if access != X and 1 << 47 <= page < _U64 - (1 << 47):
+            self.handler.exception("general_protection")
+        else:
+            super()._report_fault(page, access)
+
+    def _decode_fault(self, page: int, code: bytes, pc: int) -> int:
+        """See `UnicornCpu`."""
+        from emu.cpu import fault_address
+
+        values = dict(zip(_GREG_NAMES, self.read_gregs(), strict=True))
+
+        def register(name: str) -> int:
+            if name in values:
+                return values[name]
+            return values.get("r" + name[1:], 0) & 0xFFFF_FFFF
+
+        def segment_base(name: str) -> int:
+            return self.get_tls() if name == "fs" else self.get_gs()
+
+        return fault_address.x86_64(page, code, pc, register, segment_base)
+
+    def get_tls(self) -> int:
+        """FS base."""
+        return self.engine.read_register(REG_FS_BASE)
+
+    def set_tls(self, value: int) -> None:
+        """Set FS base."""
+        self.engine.write_register(REG_FS_BASE, value)
+
+    def get_gs(self) -> int:
+        """GS base."""
+        return self.engine.read_register(REG_GS_BASE)
+
+    def set_gs(self, value: int) -> None:
+        """Set GS base."""
+        self.engine.write_register(REG_GS_BASE, value)
+
+
+# FXSAVE after FNINIT and with MXCSR at its reset value: control word 0x37f, all exceptions masked
+_INITIAL_FXSAVE: Final = (0x37F).to_bytes(2, "little") + bytes(22) + (0x1F80).to_bytes(4, "little") + bytes(484)
