@@ -1,11 +1,10 @@
-"""An open file description (`struct file`), shared by every descriptor that dup or fork made of it; and the fd table."""
+"""An open file description (`struct file`), shared by all descriptors that dup or fork made of it; and the fd table."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from kernel_model.abi import errno
-from kernel_model.abi.fcntl import O_ACCMODE, O_RDONLY, O_WRONLY
 from kernel_model.types import SyscallError
 
 if TYPE_CHECKING:
@@ -38,13 +37,13 @@ class File:
 
     @property
     def readable(self) -> bool:
-        """Opened for reading?"""
-        return self.f_flags & O_ACCMODE != O_WRONLY
+        """Opened for reading? Access mode 3 is neither (OPEN_FMODE of include/linux/fs.h)."""
+        return bool(self.f_flags + 1 & 1)
 
     @property
     def writable(self) -> bool:
         """Opened for writing?"""
-        return self.f_flags & O_ACCMODE != O_RDONLY
+        return bool(self.f_flags + 1 & 2)
 
     # The caller has checked that the description is open for reading or writing.
     def read(self, task: Task, count: int) -> bytes:
@@ -146,8 +145,7 @@ class FilesStruct:
         file = self.fd.pop(fd, None)
         if file is None:
             raise SyscallError(errno.EBADF)
-        if fd < self.next_fd:
-            self.next_fd = fd
+        self.next_fd = min(self.next_fd, fd)
         self.cloexec.discard(fd)
         put_file(file, task)
 

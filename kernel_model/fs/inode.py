@@ -75,14 +75,14 @@ class SuperBlock:
 
 
 class Inode:
-    """A file, directory, link, device, FIFO or socket. Every method that a kind lacks raises the errno Linux has for it.
+    """A file, directory, link, device, FIFO or socket. A method that a kind lacks raises the errno Linux has for it.
 
     Permission checks are not here: `namei` and the system calls make them, with `kernel_model.fs.permission`.
     """
 
     __slots__ = (
         "i_atime_ns", "i_btime_ns", "i_ctime_ns", "i_gid", "i_ino", "i_mode", "i_mtime_ns", "i_nlink", "i_rdev",
-        "i_sb", "i_size", "i_uid", "locks", "mapping", "xattrs",
+        "i_sb", "i_size", "i_uid", "locks", "mapping", "volatile", "xattrs",
     )  # fmt: skip
 
     def __init__(self, sb: SuperBlock, ino: int, mode: int, uid: int, gid: int, now_ns: int) -> None:
@@ -100,6 +100,8 @@ class Inode:
         self.xattrs: dict[bytes, bytes] | None = None
         self.locks: object | None = None
         """POSIX and flock state (`kernel_model.fs.locks`), made when the first lock is taken."""
+        self.volatile = True
+        """Its name may come to mean something else without the kernel's doing: `namei` asks again at each lookup."""
 
     @property
     def is_dir(self) -> bool:
@@ -124,6 +126,10 @@ class Inode:
         """The inode called `name` here; ENOENT when there is none."""
         raise SyscallError(errno.ENOTDIR)
 
+    def revalidate(self, name: bytes, inode: Inode) -> Inode:
+        """The inode called `name` here, known as the volatile `inode` until now: that one if it still is; ENOENT."""
+        return self.lookup(name)
+
     def iterate(self) -> list[DirEntry]:
         """Every entry but `.` and `..`, in a stable order."""
         raise SyscallError(errno.ENOTDIR)
@@ -131,6 +137,10 @@ class Inode:
     def create(self, name: bytes, mode: int, uid: int, gid: int, rdev: int = 0) -> Inode:
         """Make a regular file, FIFO, socket or device node (by the type bits of `mode`; none means regular)."""
         raise SyscallError(errno.EPERM)
+
+    def tmpfile(self, mode: int, uid: int, gid: int, *, linkable: bool) -> Inode:
+        """Make a regular file without a name (O_TMPFILE), which link(2) may give one later if `linkable`."""
+        raise SyscallError(errno.EOPNOTSUPP)
 
     def mkdir(self, name: bytes, mode: int, uid: int, gid: int) -> Inode:
         """Make a directory."""
@@ -168,6 +178,10 @@ class Inode:
     # -- all --------------------------------------------------------------------------------------------------------
     def open(self, path: Path, flags: int, task: Task) -> File:
         """An open file description over this inode; permissions and O_CREAT, O_EXCL, O_TRUNC are already dealt with."""
+        if self.i_mode & 0o170000 == stat.S_IFDIR:
+            from kernel_model.fs.directory import DirectoryFile
+
+            return DirectoryFile(self, path, flags)
         raise SyscallError(errno.ENXIO)
 
     def setattr(
