@@ -1,0 +1,1 @@
+"""From a program file to a plan of its memory. Applying the plan is execve's work (`kernel_model.exec`)."""
