@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kernel_model.arch import Arch
     from kernel_model.cpu import Cpu
     from kernel_model.fs.mount import MountNamespace
+    from kernel_model.fs.streams import Streams
     from kernel_model.host import Host
     from kernel_model.mm.frames import FrameAllocator
     from kernel_model.task import Task
@@ -51,16 +52,14 @@ class Kernel:
     def __init__(
         self,
         *,
-        arch: Arch,
         host: Host,
-        cpu: Cpu,
         frames: FrameAllocator,
         clock: Timekeeper,
         seed: int | None = None,
+        arch: Arch | None = None,
+        cpu: Cpu | None = None,
     ) -> None:
-        self.arch = arch
         self.host = host
-        self.cpu = cpu
         self.frames = frames
         self.clock = clock
         self.random = RandomSource(host, seed)
@@ -68,11 +67,22 @@ class Kernel:
         self.events = EventStream()
         self.stats = Statistics()
         clock.count_entries(self.stats)
-        self.table = SyscallTable(arch.NAME)
         self.mounts: MountNamespace
         """The tree of mounts; set once the first file system is there."""
         self.tasks: dict[int, Task] = {}
+        self.current: Task
+        """The task that runs, or ran last; set by whoever switches to it."""
+        self.streams: Streams | None = None
+        """The emulator's own streams, once a task has them."""
         self.hostname = self.identity.hostname.encode()
         self.domainname = b"(none)"
         self.signal_work = False
         """A signal may be deliverable to the running task: look before going back to it."""
+        if arch is not None and cpu is not None:
+            self.attach_cpu(arch, cpu)
+
+    def attach_cpu(self, arch: Arch, cpu: Cpu) -> None:
+        """Give the machine its CPU: after the files are there, for the program says which kind it wants."""
+        self.arch = arch
+        self.cpu = cpu
+        self.table = SyscallTable(arch.NAME)

@@ -30,7 +30,7 @@ class SavedContext:
             raise binding.EngineError("uc_context_alloc failed")
         size = int(lib.uc_context_size(engine.handle))
         assert self.handle.value is not None
-        self.bytes = (ctypes.c_char * size).from_address(self.handle.value)
+        self.bytes = memoryview((ctypes.c_char * size).from_address(self.handle.value)).cast("B")
 
     def save(self) -> bytes:
         """Save the engine's registers; the context's bytes."""
@@ -71,7 +71,7 @@ def old_exception_offset() -> int:
 
 
 def forget_exception(engine: Engine, context: SavedContext) -> None:
-    """Let the engine's next exception be a first one. `context`: a saved context to work with; its contents are lost."""
+    """Let the engine's next exception be a first one. `context`: a context to work with; its contents are lost."""
     context.save()
     offset = old_exception_offset()
     context.bytes[offset : offset + 4] = _NONE
