@@ -5,7 +5,8 @@ compiler is zig's (``python -m ziglang cc``), so every machine with the wheel bu
 programs. A binary's file name holds the hash of all that goes into it: source, shared header, flags, compiler
 version. So nothing is ever rebuilt in vain or used when stale, and runs at the same time do no harm.
 
-Run as a script it builds everything, or the guests named, and prints where each lies.
+Run as a script it builds everything, or the guests named, and prints where each lies; with --demo it renews
+the guests of `make demo`, which are kept in git so that the demo needs no compiler.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import contextlib
 import fcntl
 import hashlib
 import importlib.metadata
+import json
 import os
 import re
 import shlex
@@ -160,13 +162,38 @@ def build_all(guests: Iterable[Guest], jobs: int | None = None) -> dict[Guest, P
     return {guest: binary_path(guest) for guest in guests}
 
 
+DEMO = HERE / "demo"
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def build_demo(into: Path) -> dict[str, str]:
+    """Build the demo's guests as <arch>/demo below a folder; gives what the manifest must say of them."""
+    manifest = {
+        "ziglang": importlib.metadata.version("ziglang"),
+        "flags": " ".join(FLAGS),
+        "demo.c": _sha256(DEMO / "demo.c"),
+    }
+    for arch in ARCHES:
+        output = into / arch / "demo"
+        compile_to(DEMO / "demo.c", f"{arch}-linux-musl", FLAGS, output)
+        manifest[f"{arch}/demo"] = _sha256(output)
+    return manifest
+
+
 def main() -> int:
     """Build what the command line names."""
     parser = argparse.ArgumentParser(description="Build the guests and print where they lie.")
     parser.add_argument("names", nargs="*", help="area/name; all when left out")
     parser.add_argument("--arch", choices=ARCHES)
     parser.add_argument("--jobs", type=int)
+    parser.add_argument("--demo", action="store_true", help="renew the guests of `make demo`")
     options = parser.parse_args()
+    if options.demo:
+        (DEMO / "manifest.json").write_text(json.dumps(build_demo(DEMO), indent=1) + "\n")
+        return 0
     chosen = [
         guest
         for guest in discover()
