@@ -41,9 +41,6 @@ STATFS: Final = Struct("<qqQQQQQiiqqq32x")
 USTAT: Final = Struct("<i4xQ6s6s4x")
 """`struct ustat`: tfree, tinode, fname, fpack; 32 bytes."""
 
-ST_RDONLY: Final = 1
-ST_VALID: Final = 0x20
-
 DIRENT64: Final = Struct("<QqHB")
 """The head of `struct linux_dirent64`: ino, off, reclen, type; the name and its NUL follow at byte 19."""
 DIRENT: Final = Struct("<QQH")

@@ -149,6 +149,14 @@ class FilesStruct:
         self.cloexec.discard(fd)
         put_file(file, task)
 
+    def copy(self) -> FilesStruct:
+        """A table of its own with the same descriptions (dup_fd())."""
+        new = FilesStruct()
+        new.fd = {fd: get_file(file) for fd, file in self.fd.items()}
+        new.cloexec = set(self.cloexec)
+        new.next_fd = self.next_fd
+        return new
+
     def close_on_exec(self, task: Task) -> None:
         """execve(2): close what is marked FD_CLOEXEC."""
         for fd in sorted(self.cloexec):

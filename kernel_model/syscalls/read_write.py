@@ -1,0 +1,405 @@
+"""read(2), write(2), lseek(2) and their kin (fs/read_write.c).
+
+Contents move through `bytes` of at most `CHUNK_BYTES`; a longer transfer is several, so that no length that a guest
+names makes the host allocate as much.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from kernel_model.abi import errno
+from kernel_model.abi.fcntl import O_APPEND, O_DSYNC, O_NONBLOCK, O_PATH, O_WRONLY
+from kernel_model.abi.fs import (
+    LLONG_MAX,
+    MAX_RW_COUNT,
+    RWF_APPEND,
+    RWF_DSYNC,
+    RWF_HIPRI,
+    RWF_NOAPPEND,
+    RWF_NOWAIT,
+    RWF_SYNC,
+    SEEK_CUR,
+    SEEK_HOLE,
+)
+from kernel_model.fs.file import File
+from kernel_model.mm.uaccess import (
+    copy_from_user,
+    copy_from_user_partial,
+    copy_iovec,
+    copy_to_user,
+    copy_to_user_partial,
+)
+from kernel_model.syscalls.declare import Fd, InBuffer, Long, Offset, OutBuffer, Size, ULong, syscall
+from kernel_model.syscalls.kinds import Iovec, OutIovec, RwFlags, Whence
+from kernel_model.types import SyscallError, UserPtr
+from kernel_model.wait import Blocked
+
+if TYPE_CHECKING:
+    from kernel_model.mm.mm import MemoryMap
+    from kernel_model.task import Task
+
+CHUNK_BYTES: Final = 1 << 20
+"""The most that moves in one piece."""
+
+_NOT_READABLE: Final = O_PATH | O_WRONLY
+_S_IFMT: Final = 0o170000
+_S_IFREG: Final = 0o100000
+_S_IFIFO: Final = 0o010000
+_RWF_ANY: Final = RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND | RWF_NOAPPEND
+
+
+def _as_it_is(done: int) -> int:
+    """What a signal makes of a transfer that has begun."""
+    return done
+
+
+Segments = list[tuple[UserPtr, int]]
+
+
+class WriteProgress:
+    """What a write that blocked had moved before (`Task.call_state`)."""
+
+    __slots__ = ("done",)
+
+    def __init__(self, done: int) -> None:
+        self.done = done
+
+
+# -- descriptors ------------------------------------------------------------------------------------------------------
+def fdget(task: Task, fd: int) -> File:
+    """The description behind `fd` for a call that does something with the file: EBADF for one opened with O_PATH."""
+    file = task.files.fd.get(fd)
+    if file is None or file.f_flags & O_PATH:
+        raise SyscallError(errno.EBADF)
+    return file
+
+
+def fdget_read(task: Task, fd: int) -> File:
+    """The same, open for reading; EBADF."""
+    file = task.files.fd.get(fd)
+    if file is None or file.f_flags & _NOT_READABLE:
+        raise SyscallError(errno.EBADF)
+    return file
+
+
+def fdget_write(task: Task, fd: int) -> File:
+    """The same, open for writing; EBADF."""
+    file = task.files.fd.get(fd)
+    if file is None or not file.f_flags + 1 & 2:
+        raise SyscallError(errno.EBADF)
+    return file
+
+
+def check_access(mm: MemoryMap, addr: int, count: int) -> UserPtr:
+    """`addr` as page tables know it; EFAULT unless [addr, addr + count) lies in user space (access_ok())."""
+    if addr + count > mm.task_size:
+        if mm.tagged_addr:
+            addr = mm.arch.untag(addr)
+        if addr + count > mm.task_size:
+            raise SyscallError(errno.EFAULT)
+    return UserPtr(addr)
+
+
+def check_position(pos: int, count: int) -> None:
+    """EINVAL for a range that does not fit a file (rw_verify_area())."""
+    if pos < 0 or count > LLONG_MAX or pos + count > LLONG_MAX:
+        raise SyscallError(errno.EINVAL)
+
+
+def seekable(file: File) -> bool:
+    """Can the kind be read or written at a position (FMODE_PREAD, FMODE_PWRITE)?"""
+    return type(file).llseek is not File.llseek
+
+
+# -- moving contents --------------------------------------------------------------------------------------------------
+def _take(file: File, task: Task, count: int, pos: int | None) -> bytes:
+    """Up to `count` bytes from the position of `file`, or from `pos`."""
+    return file.read(task, count) if pos is None else file.pread(task, count, pos)
+
+
+def _unread(file: File, task: Task, count: int) -> None:
+    """The guest's buffer took `count` bytes less than were read: they have not been read, where that can be undone."""
+    if seekable(file):
+        file.llseek(task, -count, SEEK_CUR)
+
+
+def read_segments(task: Task, file: File, segments: Segments, pos: int | None) -> int:
+    """Read into the guest's `segments`, at the file's position or at `pos`; the number of bytes.
+
+    A fault, or an error after the first piece, ends it with what has been moved.
+    """
+    total = sum(length for _, length in segments)
+    done = 0
+    index = 0
+    offset = 0
+    while True:
+        want = min(total - done, CHUNK_BYTES)
+        try:
+            data = _take(file, task, want, None if pos is None else pos + done)
+        except (SyscallError, Blocked):
+            if done:
+                return done
+            raise
+        copied = 0
+        while copied < len(data):
+            base, length = segments[index]
+            size = min(length - offset, len(data) - copied)
+            if size:
+                stored = copy_to_user_partial(task.mm, UserPtr(base + offset), data[copied : copied + size])
+                copied += stored
+                if stored < size:
+                    if pos is None:
+                        _unread(file, task, len(data) - copied)
+                    if done + copied:
+                        return done + copied
+                    raise SyscallError(errno.EFAULT)
+                offset += size
+            if offset == length:
+                index += 1
+                offset = 0
+        done += copied
+        if copied < want or done == total:
+            return done
+
+
+def gather(task: Task, segments: Segments, skip: int, limit: int) -> bytes:
+    """Up to `limit` bytes of the guest's `segments` from byte `skip` on: what comes before the first that faults."""
+    parts = []
+    room = limit
+    for base, length in segments:
+        if skip >= length:
+            skip -= length
+            continue
+        size = min(length - skip, room)
+        data = copy_from_user_partial(task.mm, UserPtr(base + skip), size)
+        parts.append(data)
+        room -= len(data)
+        if len(data) < size or not room:
+            break
+        skip = 0
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def write_segments(task: Task, file: File, segments: Segments, pos: int | None) -> int:
+    """Write the guest's `segments` at the file's position or at `pos`; the number of bytes.
+
+    A file that takes only a part is asked again, and may block; a fault or an error ends it with what has been moved.
+    """
+    total = sum(length for _, length in segments)
+    state = task.call_state
+    done = state.done if isinstance(state, WriteProgress) else 0
+    task.call_state = None
+    while True:
+        want = min(total - done, CHUNK_BYTES)
+        data = gather(task, segments, done, want)
+        try:
+            if want and not data:
+                raise SyscallError(errno.EFAULT)
+            taken = file.write(task, data) if pos is None else file.pwrite(task, data, pos + done)
+        except SyscallError:
+            if done:
+                return done
+            raise
+        except Blocked as blocked:
+            if done:
+                task.call_state = WriteProgress(done)
+                blocked.on_signal = partial(_as_it_is, done)
+            raise
+        done += taken
+        if done >= total or not taken or (taken == len(data) and taken < want):
+            return done
+
+
+# -- the calls --------------------------------------------------------------------------------------------------------
+@syscall()
+def sys_read(task: Task, fd: Fd, buf: OutBuffer, count: Size) -> int:
+    """read(2)."""
+    file = task.files.fd.get(fd)
+    if file is None or file.f_flags & _NOT_READABLE:
+        raise SyscallError(errno.EBADF)
+    mm = task.mm
+    if count > CHUNK_BYTES or buf + count > mm.task_size:
+        plain = check_access(task.mm, buf, count)
+        return read_segments(task, file, [(plain, min(count, MAX_RW_COUNT))], None)
+    data = file.read(task, count)
+    try:
+        copy_to_user(mm, buf, data)
+    except SyscallError:
+        stored = copy_to_user_partial(mm, buf, data)
+        _unread(file, task, len(data) - stored)
+        if not stored:
+            raise
+        return stored
+    return len(data)
+
+
+@syscall()
+def sys_write(task: Task, fd: Fd, buf: InBuffer, count: Size) -> int:
+    """write(2)."""
+    file = task.files.fd.get(fd)
+    if file is None or not file.f_flags + 1 & 2:
+        raise SyscallError(errno.EBADF)
+    if task.call_state is None and count <= CHUNK_BYTES:
+        try:
+            data = copy_from_user(task.mm, buf, count)
+        except SyscallError:
+            pass
+        else:
+            written = file.write(task, data)
+            if written == count:
+                return written
+            task.call_state = WriteProgress(written)
+    plain = check_access(task.mm, buf, count)
+    return write_segments(task, file, [(plain, min(count, MAX_RW_COUNT))], None)
+
+
+@syscall()
+def sys_pread64(task: Task, fd: Fd, buf: OutBuffer, count: Size, pos: Offset) -> int:
+    """pread(2)."""
+    if pos < 0:
+        raise SyscallError(errno.EINVAL)
+    file = fdget(task, fd)
+    if not seekable(file):
+        raise SyscallError(errno.ESPIPE)
+    if file.f_flags & O_WRONLY:
+        raise SyscallError(errno.EBADF)
+    plain = check_access(task.mm, buf, count)
+    check_position(pos, count)
+    return read_segments(task, file, [(plain, min(count, MAX_RW_COUNT))], pos)
+
+
+@syscall()
+def sys_pwrite64(task: Task, fd: Fd, buf: InBuffer, count: Size, pos: Offset) -> int:
+    """pwrite(2)."""
+    if pos < 0:
+        raise SyscallError(errno.EINVAL)
+    file = fdget(task, fd)
+    if not seekable(file):
+        raise SyscallError(errno.ESPIPE)
+    if not file.writable:
+        raise SyscallError(errno.EBADF)
+    plain = check_access(task.mm, buf, count)
+    check_position(pos, count)
+    return write_segments(task, file, [(plain, min(count, MAX_RW_COUNT))], pos)
+
+
+def _readv(task: Task, fd: int, vec: UserPtr, vlen: int, pos: int | None, flags: int) -> int:
+    """fs/read_write.c:vfs_readv()."""
+    file = fdget(task, fd)
+    if pos is not None and not seekable(file):
+        raise SyscallError(errno.ESPIPE)
+    if file.f_flags & O_WRONLY:
+        raise SyscallError(errno.EBADF)
+    segments = copy_iovec(task.mm, vec, vlen)
+    total = sum(length for _, length in segments)
+    if not total:
+        return 0
+    if pos is not None:
+        check_position(pos, total)
+    if not flags:
+        return read_segments(task, file, segments, pos)
+    kept = file.f_flags
+    file.f_flags = _flags_for_call(file, flags)
+    try:
+        return read_segments(task, file, segments, pos)
+    finally:
+        file.f_flags = kept
+
+
+def _writev(task: Task, fd: int, vec: UserPtr, vlen: int, pos: int | None, flags: int) -> int:
+    """fs/read_write.c:vfs_writev()."""
+    file = fdget(task, fd)
+    if pos is not None and not seekable(file):
+        raise SyscallError(errno.ESPIPE)
+    if not file.writable:
+        raise SyscallError(errno.EBADF)
+    segments = copy_iovec(task.mm, vec, vlen)
+    total = sum(length for _, length in segments)
+    if not total:
+        return 0
+    if pos is not None:
+        check_position(pos, total)
+    if not flags:
+        return write_segments(task, file, segments, pos)
+    kept = file.f_flags
+    file.f_flags = _flags_for_call(file, flags)
+    try:
+        return write_segments(task, file, segments, pos)
+    finally:
+        file.f_flags = kept
+
+
+def _flags_for_call(file: File, flags: int) -> int:
+    """The description's flags while one call with RWF_* `flags` runs. include/linux/fs.h:kiocb_set_rw_flags()."""
+    kind = file.inode.i_mode & _S_IFMT
+    if flags & ~_RWF_ANY or (kind not in (_S_IFREG, _S_IFIFO) and flags & ~RWF_HIPRI):
+        raise SyscallError(errno.EOPNOTSUPP)
+    if flags & RWF_APPEND and flags & RWF_NOAPPEND:
+        raise SyscallError(errno.EINVAL)
+    result = file.f_flags
+    if flags & RWF_NOWAIT:
+        if kind != _S_IFIFO:
+            raise SyscallError(errno.EOPNOTSUPP)
+        result |= O_NONBLOCK
+    if flags & (RWF_DSYNC | RWF_SYNC):
+        result |= O_DSYNC
+    if flags & RWF_APPEND:
+        result |= O_APPEND
+    if flags & RWF_NOAPPEND:
+        result &= ~O_APPEND
+    return result
+
+
+@syscall()
+def sys_readv(task: Task, fd: Fd, vec: OutIovec, vlen: ULong) -> int:
+    """readv(2)."""
+    return _readv(task, fd, vec, vlen, None, 0)
+
+
+@syscall()
+def sys_writev(task: Task, fd: Fd, vec: Iovec, vlen: ULong) -> int:
+    """writev(2)."""
+    return _writev(task, fd, vec, vlen, None, 0)
+
+
+@syscall()
+def sys_preadv(task: Task, fd: Fd, vec: OutIovec, vlen: ULong, pos: Long, pos_h: ULong) -> int:
+    """preadv(2). `pos_h` counts only where a register has 32 bits."""
+    if pos < 0:
+        raise SyscallError(errno.EINVAL)
+    return _readv(task, fd, vec, vlen, pos, 0)
+
+
+@syscall()
+def sys_pwritev(task: Task, fd: Fd, vec: Iovec, vlen: ULong, pos: Long, pos_h: ULong) -> int:
+    """pwritev(2)."""
+    if pos < 0:
+        raise SyscallError(errno.EINVAL)
+    return _writev(task, fd, vec, vlen, pos, 0)
+
+
+@syscall()
+def sys_preadv2(task: Task, fd: Fd, vec: OutIovec, vlen: ULong, pos: Long, pos_h: ULong, flags: RwFlags) -> int:
+    """preadv2(2): position -1 is the file's own."""
+    if pos < -1:
+        raise SyscallError(errno.EINVAL)
+    return _readv(task, fd, vec, vlen, None if pos == -1 else pos, flags)
+
+
+@syscall()
+def sys_pwritev2(task: Task, fd: Fd, vec: Iovec, vlen: ULong, pos: Long, pos_h: ULong, flags: RwFlags) -> int:
+    """pwritev2(2)."""
+    if pos < -1:
+        raise SyscallError(errno.EINVAL)
+    return _writev(task, fd, vec, vlen, None if pos == -1 else pos, flags)
+
+
+@syscall()
+def sys_lseek(task: Task, fd: Fd, offset: Offset, whence: Whence) -> int:
+    """lseek(2)."""
+    file = fdget(task, fd)
+    if whence > SEEK_HOLE:
+        raise SyscallError(errno.EINVAL)
+    return file.llseek(task, offset, whence)
