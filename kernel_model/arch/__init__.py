@@ -25,6 +25,8 @@ class Arch(Protocol):
     """End of user addresses (bytes)."""
     STACK_TOP: int
     ELF_ET_DYN_BASE: int
+    MAP_32BIT: int
+    """mmap(2)'s flag of that name; 0 where there is none."""
     MMAP_RND_BITS: int
     STACK_RND_PAGES: int
     BRK_RND_PAGES: int

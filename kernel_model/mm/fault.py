@@ -1,0 +1,254 @@
+"""Page tables and page faults: the part of an address space that the CPU's TLB is filled from.
+
+`pt` maps a page's address to an entry: frame | flags. R, W, X are exactly what the TLB may be told; COW and PINNED
+say what the frame is. An entry that allows nothing keeps its frame (PROT_NONE). Pages that are owned through their
+entry are in `own` too, so that fork and exit need not look at the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from kernel_model.mm.frames import OutOfMemory
+from kernel_model.mm.vma import STACK_GUARD_GAP, VM_GROWSDOWN, VM_SHARED, Vma, VmaTree
+from kernel_model.types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+
+if TYPE_CHECKING:
+    from kernel_model.mm.frames import FrameAllocator
+
+R: Final = 1
+W: Final = 2
+X: Final = 4
+COW: Final = 8
+"""Copy before the first write: the frame has, or may have, other users."""
+PINNED: Final = 16
+"""The frame belongs to the page cache, or is the page of zeros: this entry holds no reference to it."""
+_RWX: Final = 7
+
+SIGBUS: Final = 7
+SIGSEGV: Final = 11
+SEGV_MAPERR: Final = 1
+SEGV_ACCERR: Final = 2
+BUS_ADRERR: Final = 2
+
+RLIMIT_DATA: Final = 2
+RLIMIT_STACK: Final = 3
+RLIMIT_MEMLOCK: Final = 8
+RLIMIT_AS: Final = 9
+RLIM_INFINITY: Final = (1 << 64) - 1
+MMAP_MIN_ADDR: Final = 65536
+_FAULT_AROUND: Final = 16 * PAGE_SIZE
+
+
+class PageTables:
+    """Entries, and how faults make them."""
+
+    __slots__ = (
+        "_last", "code_flush", "code_frames", "frames", "locked_vm", "own", "pt", "ram", "rlim", "tlb_flush",
+        "total_vm", "vmas",
+    )  # fmt: skip
+
+    def __init__(
+        self, frames: FrameAllocator, tlb_flush: Callable[[], None], code_flush: Callable[[], None]
+    ) -> None:
+        self.frames = frames
+        self.ram = frames.ram
+        self.code_frames = frames.code_frames
+        self.tlb_flush = tlb_flush
+        self.code_flush = code_flush
+        self.pt: dict[int, int] = {}
+        self.own: set[int] = set()
+        self.vmas = VmaTree()
+        self.rlim: dict[int, tuple[int, int]] = {}
+        """The resource limits of whoever runs here (`SignalStruct.rlim`)."""
+        self.total_vm = 0
+        """Pages mapped."""
+        self.locked_vm = 0
+        """Pages of VM_LOCKED mappings."""
+        self._last: Vma | None = None
+        """The mapping that faulted last: the next fault is mostly there too."""
+
+    def rlimit(self, resource: int) -> int:
+        """The soft limit of `resource`; RLIM_INFINITY for none."""
+        limit = self.rlim.get(resource)
+        return RLIM_INFINITY if limit is None else limit[0]
+
+    # -- faults -------------------------------------------------------------------------------------------------------
+    def handle_fault(self, page: int, access: int) -> int:
+        """Make page address `page` accessible for `access` (R, W or X); its entry, or 0 when the program may not.
+
+        Afterwards no TLB flush is needed by a TLB fill of that page; others use `access_page`.
+        """
+        vma = self._last
+        if vma is None or not vma.vm_start <= page < vma.vm_end:
+            vma = self.vmas.lookup(page) or self._expand_stack(page)
+            if vma is None:
+                return 0
+            self._last = vma
+        prot = vma.page_prot
+        if not prot & access:
+            return 0
+        pt = self.pt
+        entry = pt.get(page)
+        try:
+            if entry is None:
+                mapping = vma.mapping
+                if mapping is None:
+                    if access == W:
+                        entry = pt[page] = self.frames.alloc_zeroed() | prot
+                        self.own.add(page)
+                        return entry
+                    entry = pt[page] = self.frames.zero_frame | prot & ~W | COW | PINNED
+                    return entry
+                return self._fault_file(vma, page, access)
+            if entry & access:
+                return entry
+            return self._fault_present(vma, page, entry, access)
+        except OutOfMemory:
+            return 0
+
+    def _fault_file(self, vma: Vma, page: int, access: int) -> int:
+        """The first access to a page of a mapped file (mm/memory.c:do_fault())."""
+        mapping = vma.mapping
+        assert mapping is not None
+        index = vma.vm_pgoff + ((page - vma.vm_start) >> PAGE_SHIFT)
+        if index << PAGE_SHIFT >= mapping.host.i_size:
+            return 0
+        frame = mapping.get_frame(index)
+        prot = vma.page_prot
+        pt = self.pt
+        if vma.vm_flags & VM_SHARED:
+            if access == W:
+                mapping.page_mkwrite(index)
+                entry = pt[page] = frame | prot | PINNED
+            else:
+                entry = pt[page] = frame | prot & ~W | PINNED
+            return entry
+        if access == W:
+            return self._copy(page, frame, prot)
+        entry = pt[page] = frame | prot & ~W | COW | PINNED
+        # fault-around (mm/memory.c:do_fault_around()): its neighbours that are there already
+        start = max(vma.vm_start, page & -_FAULT_AROUND)
+        pages = mapping.pages
+        flags = prot & ~W | COW | PINNED
+        index += (start - page) >> PAGE_SHIFT
+        limit = (mapping.host.i_size + PAGE_SIZE - 1) >> PAGE_SHIFT
+        for near in range(start, min(vma.vm_end, (page & -_FAULT_AROUND) + _FAULT_AROUND), PAGE_SIZE):
+            if near not in pt and index in pages and index < limit:
+                pt[near] = pages[index] | flags
+            index += 1
+        return entry
+
+    def _fault_present(self, vma: Vma, page: int, entry: int, access: int) -> int:
+        """A page that is there does not allow `access` yet, though its mapping does."""
+        prot = vma.page_prot
+        if access != W:
+            entry |= prot & ~W
+            self.pt[page] = entry
+            return entry
+        frame = entry & PAGE_MASK
+        if entry & PINNED:
+            if vma.vm_flags & VM_SHARED:
+                assert vma.mapping is not None
+                vma.mapping.page_mkwrite(vma.pgoff_at(page))
+                entry = self.pt[page] = frame | prot | PINNED
+                return entry
+            return self._copy(page, frame, prot)
+        frames = self.frames
+        if frames.refs[frame >> PAGE_SHIFT] == 1:
+            entry = self.pt[page] = frame | prot
+            return entry
+        entry = self._copy(page, frame, prot)
+        frames.put(frame)
+        return entry
+
+    def _copy(self, page: int, frame: int, prot: int) -> int:
+        """A private copy of `frame` at `page`."""
+        frames = self.frames
+        if frame == frames.zero_frame:
+            new = frames.alloc_zeroed()
+        else:
+            new = frames.alloc()
+            ram = self.ram
+            ram[new : new + PAGE_SIZE] = ram[frame : frame + PAGE_SIZE]
+            if new in self.code_frames:
+                self.code_flush()
+        self.own.add(page)
+        entry = self.pt[page] = new | prot
+        return entry
+
+    def access_page(self, page: int, access: int) -> int:
+        """The entry of `page` for an access by the kernel; 0 when the program may not. Flushes the TLB if need be."""
+        old = self.pt.get(page, 0)
+        if old & access:
+            return old
+        entry = self.handle_fault(page, access)
+        if old and entry and (old ^ entry) & PAGE_MASK:
+            self.tlb_flush()
+        return entry
+
+    def fault_cause(self, page: int, access: int) -> tuple[int, int]:
+        """(signal, si_code) of an access that `handle_fault` refused.
+
+        Running out of guest memory is SIGBUS too.
+        """
+        vma = self.vmas.lookup(page)
+        if vma is None:
+            return SIGSEGV, SEGV_MAPERR
+        if not vma.page_prot & access:
+            return SIGSEGV, SEGV_ACCERR
+        # QUIRK: Running out of guest memory in a page fault is SIGBUS; Linux's OOM killer would send SIGKILL.
+        return SIGBUS, BUS_ADRERR
+
+    def _expand_stack(self, page: int) -> Vma | None:
+        """Grow the stack above `page` down to it, if there is one and it may (mm/mmap.c:expand_downwards())."""
+        vma = self.vmas.find(page)
+        if vma is None or not vma.vm_flags & VM_GROWSDOWN or page < MMAP_MIN_ADDR:
+            return None
+        previous = self.vmas.before(vma.vm_start)
+        if previous is not None and not previous.vm_flags & VM_GROWSDOWN and previous.page_prot:
+            if page - previous.vm_end < STACK_GUARD_GAP:
+                return None
+        grow = (vma.vm_start - page) >> PAGE_SHIFT
+        if vma.vm_end - page > self.rlimit(RLIMIT_STACK):
+            return None
+        if (self.total_vm + grow) << PAGE_SHIFT > self.rlimit(RLIMIT_AS):
+            return None
+        self.vmas.move_start(vma, page)
+        vma.vm_pgoff -= grow
+        self.total_vm += grow
+        return vma
+
+    # -- taking entries away, and changing them -----------------------------------------------------------------------
+    def pages_in(self, start: int, end: int) -> list[int]:
+        """The addresses in [start, end) that have an entry; never slower than the smaller of both."""
+        pt = self.pt
+        if (end - start) >> PAGE_SHIFT <= len(pt):
+            return [page for page in range(start, end, PAGE_SIZE) if page in pt]
+        return [page for page in pt if start <= page < end]
+
+    def zap(self, start: int, end: int) -> bool:
+        """Remove every entry in [start, end); did any go? The caller flushes the TLB."""
+        pt = self.pt
+        gone = self.pages_in(start, end)
+        if not gone:
+            return False
+        owned = []
+        for page in gone:
+            entry = pt.pop(page)
+            if not entry & PINNED:
+                owned.append(entry & PAGE_MASK)
+        if owned:
+            self.own.difference_update(gone)
+            self.frames.put_many(owned)
+        return True
+
+    def protect(self, start: int, end: int, prot: int) -> bool:
+        """Entries in [start, end) allow what `prot` says from now on; did any change? The caller flushes the TLB."""
+        pt = self.pt
+        pages = self.pages_in(start, end)
+        for page in pages:
+            entry = pt[page]
+            pt[page] = entry & ~_RWX | (prot & ~W if entry & (COW | PINNED) else prot)
+        return bool(pages)

@@ -1,0 +1,212 @@
+"""Page frames: who uses which page of the guest's physical RAM.
+
+A frame is named by its byte offset in RAM (a multiple of the page size). Offset 0 is never handed out, so that a
+page-table entry of a present page is never zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+from kernel_model.abi.errno import ENOMEM
+from kernel_model.types import PAGE_SHIFT, PAGE_SIZE, SyscallError
+
+_ZEROS: Final = bytes(PAGE_SIZE)
+_RELEASE_PAGES: Final = 64
+"""Give memory back to the host in runs of at least this many pages; a shorter one costs more than it saves."""
+_BULK_PAGES: Final = 256
+"""Look for such runs only when this many frames are freed at once."""
+
+
+class OutOfMemory(SyscallError):
+    """No frame is free. As a system call's error it is ENOMEM; a page fault makes a signal of it."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(ENOMEM)
+
+
+class Shrinker(Protocol):
+    """A cache that can give frames back when there are none left (`AddressSpace`)."""
+
+    def shrink(self) -> int:
+        """Free what can be had again; the number of frames that came back."""
+        ...
+
+
+class FrameAllocator:
+    """All frames of a machine. `refs[frame >> 12]` counts the references to a frame."""
+
+    __slots__ = (
+        "_aside", "_aside_limit", "_bump", "_clean", "_end", "_free", "caches", "code_frames", "flush_code", "ram",
+        "refs", "release_range", "zero_frame",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        ram: memoryview,
+        limit_bytes: int | None = None,
+        *,
+        release_range: Callable[[int, int], None] | None = None,
+        flush_code: Callable[[], None] | None = None,
+    ) -> None:
+        """`ram`: flat writable bytes, all zero. `limit_bytes`: how much of it may be used (all of it unless said).
+
+        `release_range(offset, length)`: give that part of RAM back to the host, after which it reads as zeros.
+        `flush_code()`: forget all translated code (`Cpu.flush_code`); may be set later.
+        """
+        self.ram = ram
+        end = len(ram) if limit_bytes is None else min(limit_bytes, len(ram))
+        self._end = end & -PAGE_SIZE
+        self._bump = PAGE_SIZE
+        self.refs: list[int] = [0]
+        self._free: list[int] = []
+        """Free frames with old contents."""
+        self._clean: list[int] = []
+        """Free frames that are known to be zero."""
+        self._aside: list[int] = []
+        """Free frames of which translated code may be left: not to be used before a flush."""
+        self._aside_limit = max(1, min(1024, self._end // PAGE_SIZE // 16))
+        self.code_frames: set[int] = set()
+        """Frames that the CPU may have translated code of; whoever fills an executable TLB entry adds to it."""
+        self.release_range = release_range
+        self.flush_code: Callable[[], None] = flush_code or _nothing
+        self.caches: dict[Shrinker, None] = {}
+        """Caches that may be shrunk, oldest first."""
+        self.zero_frame = self.alloc()
+        """The page of zeros that everybody may map read-only."""
+
+    # -- taking -------------------------------------------------------------------------------------------------------
+    def alloc(self) -> int:
+        """A frame with one reference and undefined contents; OutOfMemory."""
+        if self._free:
+            frame = self._free.pop()
+        elif self._clean:
+            frame = self._clean.pop()
+        elif self._bump < self._end:
+            frame = self._bump
+            self._bump = frame + PAGE_SIZE
+            self.refs.append(1)
+            return frame
+        else:
+            self._reclaim()
+            frame = self._free.pop()
+        self.refs[frame >> PAGE_SHIFT] = 1
+        return frame
+
+    def alloc_zeroed(self) -> int:
+        """A frame of zeros with one reference; OutOfMemory."""
+        if self._free:
+            frame = self._free.pop()
+            self.ram[frame : frame + PAGE_SIZE] = _ZEROS
+        elif self._clean:
+            frame = self._clean.pop()
+        elif self._bump < self._end:
+            frame = self._bump
+            self._bump = frame + PAGE_SIZE
+            self.refs.append(1)
+            return frame
+        else:
+            self._reclaim()
+            return self.alloc_zeroed()
+        self.refs[frame >> PAGE_SHIFT] = 1
+        return frame
+
+    def alloc_run(self, pages: int) -> tuple[int, int]:
+        """Neighbouring frames, at most `pages` (at least 1) of them: (first frame, how many); contents undefined."""
+        count = min(pages, (self._end - self._bump) // PAGE_SIZE)
+        if count <= 0:
+            return self.alloc(), 1
+        frame = self._bump
+        self._bump = frame + count * PAGE_SIZE
+        self.refs.extend([1] * count)
+        return frame, count
+
+    def _reclaim(self) -> None:
+        """No frame is left: have caches shrunk until some are; OutOfMemory."""
+        for cache in list(self.caches):
+            cache.shrink()
+            if len(self._free) >= _BULK_PAGES:
+                break
+        if not self._free:
+            raise OutOfMemory
+
+    # -- sharing and giving back --------------------------------------------------------------------------------------
+    def get(self, frame: int) -> None:
+        """One more reference to `frame`."""
+        self.refs[frame >> PAGE_SHIFT] += 1
+
+    def put(self, frame: int) -> None:
+        """One reference less; a frame without any is free."""
+        number = frame >> PAGE_SHIFT
+        left = self.refs[number] - 1
+        self.refs[number] = left
+        if not left:
+            if frame in self.code_frames:
+                self._put_aside(frame)
+            else:
+                self._free.append(frame)
+
+    def put_many(self, frames: Iterable[int]) -> None:
+        """`put` for many frames; large neighbourhoods go back to the host."""
+        refs = self.refs
+        code = self.code_frames
+        freed: list[int] = []
+        for frame in frames:
+            number = frame >> PAGE_SHIFT
+            left = refs[number] - 1
+            refs[number] = left
+            if not left:
+                if frame in code:
+                    self._put_aside(frame)
+                else:
+                    freed.append(frame)
+        if len(freed) >= _BULK_PAGES and self.release_range is not None:
+            self._release(freed, self.release_range)
+        else:
+            self._free += freed
+
+    def _release(self, freed: list[int], release_range: Callable[[int, int], None]) -> None:
+        """Give long runs among `freed` back to the host; the rest is free as it is."""
+        freed.sort(reverse=True)
+        first = 0
+        for i in range(1, len(freed) + 1):
+            if i == len(freed) or freed[i] != freed[i - 1] - PAGE_SIZE:
+                run = freed[first:i]
+                if len(run) >= _RELEASE_PAGES:
+                    release_range(run[-1], len(run) * PAGE_SIZE)
+                    self._clean += run
+                else:
+                    self._free += run
+                first = i
+
+    def _put_aside(self, frame: int) -> None:
+        """A freed frame held code: it is free again after the next flush, which comes when enough of them wait."""
+        self._aside.append(frame)
+        if len(self._aside) >= self._aside_limit:
+            self.flush_code()
+            self.code_frames.difference_update(self._aside)
+            self._free += self._aside
+            self._aside.clear()
+
+    # -- counting -----------------------------------------------------------------------------------------------------
+    @property
+    def used_frames(self) -> int:
+        """Frames in use, the shared page of zeros among them."""
+        return self._bump // PAGE_SIZE - 1 - len(self._free) - len(self._clean) - len(self._aside)
+
+    @property
+    def free_frames(self) -> int:
+        """Frames that are still to be had."""
+        return (self._end - self._bump) // PAGE_SIZE + len(self._free) + len(self._clean) + len(self._aside)
+
+    @property
+    def total_frames(self) -> int:
+        """All frames there are."""
+        return self._end // PAGE_SIZE - 1
+
+
+def _nothing() -> None:
+    """Until a CPU is there, no code has been translated."""

@@ -1,0 +1,168 @@
+"""mremap(2) (mm/mremap.c)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from kernel_model.abi import errno
+from kernel_model.fs.file import get_file
+from kernel_model.mm.fault import PINNED, RLIMIT_MEMLOCK
+from kernel_model.mm.vma import (
+    VM_DONTEXPAND,
+    VM_LOCKED,
+    VM_LOCKED_MASK,
+    VM_MAYSHARE,
+    VM_PFNMAP,
+    VM_SEALED,
+    VM_SHARED,
+    Vma,
+)
+from kernel_model.types import PAGE_MASK, PAGE_SHIFT, SyscallError, page_align_up
+
+if TYPE_CHECKING:
+    from kernel_model.mm.mm import MemoryMap
+
+MREMAP_MAYMOVE: Final = 1
+MREMAP_FIXED: Final = 2
+MREMAP_DONTUNMAP: Final = 4
+_MAP_FIXED: Final = 0x10
+_MAX_MAP_COUNT: Final = 65530
+
+
+def do_mremap(
+    mm: MemoryMap, addr: int, old_length: int, new_length: int, flags: int, new_addr: int, *, ipc_lock: bool
+) -> int:
+    """Resize or move the mapping at `addr`; where it is now. The checks come in Linux's order."""
+    if flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP):
+        raise SyscallError(errno.EINVAL)
+    if flags & MREMAP_FIXED and not flags & MREMAP_MAYMOVE:
+        raise SyscallError(errno.EINVAL)
+    if flags & MREMAP_DONTUNMAP and (not flags & MREMAP_MAYMOVE or old_length != new_length):
+        raise SyscallError(errno.EINVAL)
+    if addr & ~PAGE_MASK:
+        raise SyscallError(errno.EINVAL)
+    # PAGE_ALIGN wraps round at 64 bits.
+    old_length = page_align_up(old_length) & (1 << 64) - 1
+    new_length = page_align_up(new_length) & (1 << 64) - 1
+    if not new_length:
+        raise SyscallError(errno.EINVAL)
+    vma = mm.vmas.lookup(addr)
+    if vma is None:
+        raise SyscallError(errno.EFAULT)
+    if flags & (MREMAP_FIXED | MREMAP_DONTUNMAP):
+        return _mremap_to(mm, addr, old_length, new_length, flags, new_addr, ipc_lock)
+    if vma.vm_flags & VM_SEALED and old_length != new_length:
+        raise SyscallError(errno.EPERM)
+    if old_length >= new_length:
+        if old_length > new_length:
+            mm.munmap(addr + new_length, old_length - new_length)
+        return addr
+    _check_resize(mm, vma, addr, old_length, new_length, flags, ipc_lock)
+    grow = new_length - old_length
+    if old_length == vma.vm_end - addr and _expandable(mm, vma, grow):
+        end = vma.vm_end
+        mm.expand_vma(vma, grow)
+        if vma.vm_flags & VM_LOCKED:
+            mm.populate(end, end + grow)
+        return addr
+    if not flags & MREMAP_MAYMOVE:
+        raise SyscallError(errno.ENOMEM)
+    target = mm.get_unmapped_area(0, new_length, 0)
+    return _move_vma(mm, vma, addr, old_length, new_length, target, flags)
+
+
+def _mremap_to(
+    mm: MemoryMap, addr: int, old_length: int, new_length: int, flags: int, new_addr: int, ipc_lock: bool
+) -> int:
+    """mm/mremap.c:mremap_to(): to a place that the caller chose, or with the old place kept."""
+    if new_addr & ~PAGE_MASK or new_length > mm.task_size or new_addr > mm.task_size - new_length:
+        raise SyscallError(errno.EINVAL)
+    if addr + old_length > new_addr and new_addr + new_length > addr:
+        raise SyscallError(errno.EINVAL)
+    if len(mm.vmas) + 2 >= _MAX_MAP_COUNT - 3:
+        raise SyscallError(errno.ENOMEM)
+    source = mm.vmas.lookup(addr)
+    if source is not None and source.vm_flags & VM_SEALED:
+        raise SyscallError(errno.EPERM)
+    if flags & MREMAP_FIXED:
+        mm.munmap(new_addr, new_length)
+    if old_length > new_length:
+        mm.munmap(addr + new_length, old_length - new_length)
+        old_length = new_length
+    vma = mm.vmas.lookup(addr)
+    if vma is None:
+        raise SyscallError(errno.EFAULT)
+    _check_resize(mm, vma, addr, old_length, new_length, flags, ipc_lock)
+    if flags & MREMAP_DONTUNMAP:
+        mm.check_limits(vma.vm_flags, old_length >> PAGE_SHIFT)
+    target = mm.get_unmapped_area(new_addr, new_length, _MAP_FIXED if flags & MREMAP_FIXED else 0)
+    return _move_vma(mm, vma, addr, old_length, new_length, target, flags)
+
+
+def _check_resize(
+    mm: MemoryMap, vma: Vma, addr: int, old_length: int, new_length: int, flags: int, ipc_lock: bool
+) -> None:
+    """mm/mremap.c:vma_to_resize()."""
+    if not old_length and not vma.vm_flags & (VM_SHARED | VM_MAYSHARE):
+        raise SyscallError(errno.EINVAL)
+    if flags & MREMAP_DONTUNMAP and vma.vm_flags & (VM_DONTEXPAND | VM_PFNMAP):
+        raise SyscallError(errno.EINVAL)
+    if old_length > vma.vm_end - addr:
+        raise SyscallError(errno.EFAULT)
+    if new_length == old_length:
+        return
+    if vma.pgoff_at(addr) + (new_length >> PAGE_SHIFT) >= 1 << 64:
+        raise SyscallError(errno.EINVAL)
+    if vma.vm_flags & (VM_DONTEXPAND | VM_PFNMAP):
+        raise SyscallError(errno.EFAULT)
+    grow = new_length - old_length
+    if vma.vm_flags & VM_LOCKED and not ipc_lock:
+        if (mm.locked_vm << PAGE_SHIFT) + grow > mm.rlimit(RLIMIT_MEMLOCK):
+            raise SyscallError(errno.EAGAIN)
+    mm.check_limits(vma.vm_flags, grow >> PAGE_SHIFT)
+
+
+def _expandable(mm: MemoryMap, vma: Vma, grow: int) -> bool:
+    """mm/mremap.c:vma_expandable(): is the place after it free?"""
+    end = vma.vm_end + grow
+    return end <= mm.task_size and not mm.vmas.overlapping(vma.vm_end, end)
+
+
+def _move_vma(
+    mm: MemoryMap, vma: Vma, addr: int, old_length: int, new_length: int, new_addr: int, flags: int
+) -> int:
+    """mm/mremap.c:move_vma(): a mapping of the same at `new_addr`, which is free, and the pages moved over to it."""
+    if len(mm.vmas) >= _MAX_MAP_COUNT - 3:
+        raise SyscallError(errno.ENOMEM)
+    old_flags = vma.vm_flags
+    pgoff = vma.pgoff_at(addr)
+    moved = _move_page_tables(mm, addr, addr + old_length, new_addr - addr) if old_length else False
+    if vma.mapping is None and not moved:
+        pgoff = new_addr >> PAGE_SHIFT
+    copy = Vma(mm, new_addr, new_addr + new_length, old_flags, pgoff, vma.vm_file, vma.mapping, vma.name)
+    if copy.vm_file is not None:
+        get_file(copy.vm_file)
+    mm.insert_vma(copy)
+    if flags & MREMAP_DONTUNMAP:
+        mm.change_flags(addr, addr + old_length, vma, old_flags & ~VM_LOCKED_MASK)
+    elif old_length:
+        mm.remove_range(addr, addr + old_length)
+    if moved:
+        mm.tlb_flush()
+    if old_flags & VM_LOCKED:
+        mm.populate(new_addr + old_length, new_addr + new_length)
+    return new_addr
+
+
+def _move_page_tables(mm: MemoryMap, start: int, end: int, distance: int) -> bool:
+    """Entries of [start, end) go `distance` bytes further; were there any?"""
+    pt = mm.pt
+    own = mm.own
+    pages = mm.pages_in(start, end)
+    for page in pages:
+        entry = pt.pop(page)
+        pt[page + distance] = entry
+        if not entry & PINNED:
+            own.remove(page)
+            own.add(page + distance)
+    return bool(pages)
