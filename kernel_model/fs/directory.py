@@ -45,13 +45,14 @@ class DirectoryFile(File):
             if self.f_path is not None:
                 mnt, dentry = self.f_path
                 while dentry is mnt.mnt_root and mnt.mnt_parent is not None and mnt.mnt_mountpoint is not None:
-                    mnt, dentry = mnt.mnt_parent, mnt.mnt_mountpoint
+                    dentry, mnt = mnt.mnt_mountpoint, mnt.mnt_parent
                 parent = dentry.d_parent.d_inode
             listing = self._listing = [
                 DirEntry(b".", inode.i_ino, _DT_DIR),
                 DirEntry(b"..", parent.i_ino, _DT_DIR),
                 *inode.iterate(),
             ]
+            inode.touch_atime()
         return listing[pos:] if pos else listing
 
     def read(self, task: Task, count: int) -> bytes:

@@ -12,6 +12,7 @@ from kernel_model.types import SyscallError
 if TYPE_CHECKING:
     from kernel_model.fs.dentry import Path
     from kernel_model.fs.file import File
+    from kernel_model.fs.pipe import Pipe
     from kernel_model.mm.pagecache import AddressSpace
     from kernel_model.task import Task
 
@@ -81,8 +82,8 @@ class Inode:
     """
 
     __slots__ = (
-        "i_atime_ns", "i_btime_ns", "i_ctime_ns", "i_gid", "i_ino", "i_mode", "i_mtime_ns", "i_nlink", "i_rdev",
-        "i_sb", "i_size", "i_uid", "locks", "mapping", "volatile", "xattrs",
+        "i_atime_ns", "i_btime_ns", "i_ctime_ns", "i_gid", "i_ino", "i_mode", "i_mtime_ns", "i_nlink", "i_pipe",
+        "i_rdev", "i_sb", "i_size", "i_uid", "locks", "mapping", "volatile", "xattrs",
     )  # fmt: skip
 
     def __init__(self, sb: SuperBlock, ino: int, mode: int, uid: int, gid: int, now_ns: int) -> None:
@@ -100,6 +101,8 @@ class Inode:
         self.xattrs: dict[bytes, bytes] | None = None
         self.locks: object | None = None
         """POSIX and flock state (`kernel_model.fs.locks`), made when the first lock is taken."""
+        self.i_pipe: Pipe | None = None
+        """What a FIFO holds while it is open (`kernel_model.fs.pipe`)."""
         self.volatile = True
         """Its name may come to mean something else without the kernel's doing: `namei` asks again at each lookup."""
 
@@ -120,6 +123,10 @@ class Inode:
             self.i_sb.dev, self.i_ino, self.i_mode, self.i_nlink, self.i_uid, self.i_gid, self.i_rdev, size, 4096,
             (size + 4095) // 4096 * 8, self.i_atime_ns, self.i_mtime_ns, self.i_ctime_ns, self.i_btime_ns,
         )  # fmt: skip
+
+    def d_dname(self) -> bytes | None:
+        """What /proc calls it when it is in no directory (`pipe:[5]`, `/memfd:name (deleted)`); None for all else."""
+        return None
 
     # -- directories ------------------------------------------------------------------------------------------------
     def lookup(self, name: bytes) -> Inode:
@@ -212,6 +219,9 @@ class Inode:
     def truncate(self, size: int) -> None:
         """Set a regular file's size (bytes)."""
         raise SyscallError(errno.EINVAL)
+
+    def touch_atime(self) -> None:
+        """It was read: stamp the time of access, where the file system keeps one."""
 
     def write_back(self) -> None:
         """fsync(2): bring changed pages to where the file really lives; nothing to do in memory."""

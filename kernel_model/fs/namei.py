@@ -253,7 +253,7 @@ class Nameidata:
                 break
             if self.resolve & RESOLVE_NO_XDEV:
                 raise SyscallError(errno.EXDEV)
-            mnt, dentry = mnt.mnt_parent, mnt.mnt_mountpoint
+            dentry, mnt = mnt.mnt_mountpoint, mnt.mnt_parent
         self.mnt = mnt
         self.dentry = self._cross_mounts(dentry) if dentry.mounted is not None else dentry
 
@@ -363,7 +363,7 @@ def d_path(task_or_root: Task | Path, path: Path) -> bytes:
             if mnt.mnt_parent is None or mnt.mnt_mountpoint is None:
                 reachable = False
                 break
-            mnt, dentry = mnt.mnt_parent, mnt.mnt_mountpoint
+            dentry, mnt = mnt.mnt_mountpoint, mnt.mnt_parent
             continue
         names.append(dentry.d_name)
         dentry = dentry.d_parent
