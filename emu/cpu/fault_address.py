@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _PAGE = 4096
 _U64 = (1 << 64) - 1
+_PAIRS = frozenset(("ldp", "stp", "ldnp", "stnp", "ldpsw", "ldxp", "ldaxp"))
 
 
 @cache
@@ -54,14 +55,14 @@ def aarch64(page: int, code: bytes, pc: int, register: Callable[[str], int]) -> 
 
     def candidates() -> Iterator[int]:
         memory = [op for op in instruction.operands if op.type == c.ARM64_OP_MEM]
-        size = instruction.operands[0].size if hasattr(instruction.operands[0], "size") else 0
         for op in memory:
             address = register(instruction.reg_name(op.mem.base)) + op.mem.disp
             if op.mem.index:
                 address += _extended(register(instruction.reg_name(op.mem.index)), op)
             address &= (1 << 56) - 1
             yield address
-            yield address + (size or _pair_step(instruction))
+            if instruction.mnemonic in _PAIRS:
+                yield address + _pair_step(instruction)
         if not memory:
             for op in instruction.operands:
                 if op.type == c.ARM64_OP_IMM:
