@@ -17,6 +17,9 @@ _RELEASE_PAGES: Final = 64
 """Give memory back to the host in runs of at least this many pages; a shorter one costs more than it saves."""
 _BULK_PAGES: Final = 256
 """Look for such runs only when this many frames are freed at once."""
+_CACHE_PAGES: Final = 65536
+"""The most that caches keep of what they could bring in again: 256 MiB, or a quarter of RAM if that is less."""
+_REFS_STEP: Final = 1024
 
 
 class OutOfMemory(SyscallError):
@@ -31,8 +34,13 @@ class OutOfMemory(SyscallError):
 class Shrinker(Protocol):
     """A cache that can give frames back when there are none left (`AddressSpace`)."""
 
+    @property
+    def shrinkable(self) -> int:
+        """How many frames of it could be had again after being freed."""
+        ...
+
     def shrink(self) -> int:
-        """Free what can be had again; the number of frames that came back."""
+        """Free those that are not in use; how many these were."""
         ...
 
 
@@ -40,8 +48,8 @@ class FrameAllocator:
     """All frames of a machine. `refs[frame >> 12]` counts the references to a frame."""
 
     __slots__ = (
-        "_aside", "_aside_limit", "_bump", "_clean", "_end", "_free", "caches", "code_frames", "flush_code", "ram",
-        "refs", "release_range", "zero_frame",
+        "_aside", "_aside_limit", "_bump", "_cache_mark", "_cached", "_end", "_free", "_run_end", "_runs", "caches",
+        "code_frames", "flush_code", "ram", "refs", "release_range", "zero_frame",
     )  # fmt: skip
 
     def __init__(
@@ -60,12 +68,14 @@ class FrameAllocator:
         self.ram = ram
         end = len(ram) if limit_bytes is None else min(limit_bytes, len(ram))
         self._end = end & -PAGE_SIZE
-        self._bump = PAGE_SIZE
-        self.refs: list[int] = [0]
+        self.refs: list[int] = []
         self._free: list[int] = []
         """Free frames with old contents."""
-        self._clean: list[int] = []
-        """Free frames that are known to be zero."""
+        self._runs: list[tuple[int, int]] = []
+        """Free ranges that are known to be zero."""
+        self._bump = PAGE_SIZE
+        self._run_end = self._end
+        """The range of zeros that frames are taken from now: [_bump, _run_end)."""
         self._aside: list[int] = []
         """Free frames of which translated code may be left: not to be used before a flush."""
         self._aside_limit = max(1, min(1024, self._end // PAGE_SIZE // 16))
@@ -74,7 +84,9 @@ class FrameAllocator:
         self.release_range = release_range
         self.flush_code: Callable[[], None] = flush_code or _nothing
         self.caches: dict[Shrinker, None] = {}
-        """Caches that may be shrunk, oldest first."""
+        """Caches that may be shrunk, least recently filled first."""
+        self._cached = 0
+        self._cache_mark = min(self._end // PAGE_SIZE // 4, _CACHE_PAGES)
         self.zero_frame = self.alloc()
         """The page of zeros that everybody may map read-only."""
 
@@ -83,55 +95,64 @@ class FrameAllocator:
         """A frame with one reference and undefined contents; OutOfMemory."""
         if self._free:
             frame = self._free.pop()
-        elif self._clean:
-            frame = self._clean.pop()
-        elif self._bump < self._end:
-            frame = self._bump
-            self._bump = frame + PAGE_SIZE
-            self.refs.append(1)
+            self.refs[frame >> PAGE_SHIFT] = 1
             return frame
-        else:
-            self._reclaim()
-            frame = self._free.pop()
-        self.refs[frame >> PAGE_SHIFT] = 1
-        return frame
+        return self._alloc_from_run()
 
     def alloc_zeroed(self) -> int:
         """A frame of zeros with one reference; OutOfMemory."""
         if self._free:
             frame = self._free.pop()
             self.ram[frame : frame + PAGE_SIZE] = _ZEROS
-        elif self._clean:
-            frame = self._clean.pop()
-        elif self._bump < self._end:
-            frame = self._bump
-            self._bump = frame + PAGE_SIZE
-            self.refs.append(1)
+            self.refs[frame >> PAGE_SHIFT] = 1
             return frame
-        else:
-            self._reclaim()
-            return self.alloc_zeroed()
-        self.refs[frame >> PAGE_SHIFT] = 1
+        frame = self._bump
+        if frame == self._run_end:
+            return self._alloc_from_run()
+        self._bump = frame + PAGE_SIZE
+        try:
+            self.refs[frame >> PAGE_SHIFT] = 1
+        except IndexError:
+            self._count_up_to(self._bump)
+            self.refs[frame >> PAGE_SHIFT] = 1
         return frame
 
     def alloc_run(self, pages: int) -> tuple[int, int]:
         """Neighbouring frames, at most `pages` (at least 1) of them: (first frame, how many); contents undefined."""
-        count = min(pages, (self._end - self._bump) // PAGE_SIZE)
-        if count <= 0:
+        if self._bump == self._run_end and not self._next_run():
             return self.alloc(), 1
         frame = self._bump
-        self._bump = frame + count * PAGE_SIZE
-        self.refs.extend([1] * count)
+        stop = min(frame + (pages << PAGE_SHIFT), self._run_end)
+        self._bump = stop
+        self._count_up_to(stop)
+        count = (stop - frame) >> PAGE_SHIFT
+        first = frame >> PAGE_SHIFT
+        self.refs[first : first + count] = [1] * count
         return frame, count
 
-    def _reclaim(self) -> None:
-        """No frame is left: have caches shrunk until some are; OutOfMemory."""
-        for cache in list(self.caches):
-            cache.shrink()
-            if len(self._free) >= _BULK_PAGES:
-                break
-        if not self._free:
-            raise OutOfMemory
+    def _alloc_from_run(self) -> int:
+        """A frame of zeros from a range never used or given back to the host, or after all one that a cache had."""
+        if self._bump == self._run_end and not self._next_run():
+            self._reclaim()
+            return self.alloc_zeroed()
+        frame = self._bump
+        self._bump = frame + PAGE_SIZE
+        self._count_up_to(self._bump)
+        self.refs[frame >> PAGE_SHIFT] = 1
+        return frame
+
+    def _next_run(self) -> bool:
+        """Go on with another range of zeros; False when there is none."""
+        if not self._runs:
+            return False
+        self._bump, self._run_end = self._runs.pop()
+        return True
+
+    def _count_up_to(self, offset: int) -> None:
+        """Make `refs` long enough for frames below `offset`."""
+        missing = (offset >> PAGE_SHIFT) - len(self.refs)
+        if missing > 0:
+            self.refs.extend([0] * max(missing, _REFS_STEP))
 
     # -- sharing and giving back --------------------------------------------------------------------------------------
     def get(self, frame: int) -> None:
@@ -170,16 +191,16 @@ class FrameAllocator:
 
     def _release(self, freed: list[int], release_range: Callable[[int, int], None]) -> None:
         """Give long runs among `freed` back to the host; the rest is free as it is."""
-        freed.sort(reverse=True)
+        freed.sort()
         first = 0
         for i in range(1, len(freed) + 1):
-            if i == len(freed) or freed[i] != freed[i - 1] - PAGE_SIZE:
-                run = freed[first:i]
-                if len(run) >= _RELEASE_PAGES:
-                    release_range(run[-1], len(run) * PAGE_SIZE)
-                    self._clean += run
+            if i == len(freed) or freed[i] != freed[i - 1] + PAGE_SIZE:
+                if i - first >= _RELEASE_PAGES:
+                    length = (i - first) << PAGE_SHIFT
+                    release_range(freed[first], length)
+                    self._runs.append((freed[first], freed[first] + length))
                 else:
-                    self._free += run
+                    self._free += freed[first:i]
                 first = i
 
     def _put_aside(self, frame: int) -> None:
@@ -191,16 +212,46 @@ class FrameAllocator:
             self._free += self._aside
             self._aside.clear()
 
-    # -- counting -----------------------------------------------------------------------------------------------------
-    @property
-    def used_frames(self) -> int:
-        """Frames in use, the shared page of zeros among them."""
-        return self._bump // PAGE_SIZE - 1 - len(self._free) - len(self._clean) - len(self._aside)
+    # -- caches -------------------------------------------------------------------------------------------------------
+    def cached(self, cache: Shrinker, pages: int) -> None:
+        """`cache` has brought in `pages` that it could bring in again; too many of them, and the oldest go."""
+        self.caches.pop(cache, None)
+        self.caches[cache] = None
+        self._cached += pages
+        if self._cached > self._cache_mark:
+            self._trim(cache)
 
+    def _trim(self, newest: Shrinker) -> None:
+        """Bring the caches back below three quarters of what they may have, as far as their pages are not in use."""
+        limit = min(self._end // PAGE_SIZE // 4, _CACHE_PAGES)
+        total = sum(cache.shrinkable for cache in self.caches)
+        for cache in list(self.caches):
+            if total <= limit * 3 // 4 or cache is newest:
+                break
+            total -= cache.shrink()
+        self._cached = total
+        self._cache_mark = max(limit, total + limit // 4)
+
+    def _reclaim(self) -> None:
+        """No frame is left: have caches shrunk until some are; OutOfMemory."""
+        for cache in list(self.caches):
+            cache.shrink()
+            if len(self._free) >= _BULK_PAGES or self._runs:
+                return
+        if not self._free:
+            raise OutOfMemory
+
+    # -- counting -----------------------------------------------------------------------------------------------------
     @property
     def free_frames(self) -> int:
         """Frames that are still to be had."""
-        return (self._end - self._bump) // PAGE_SIZE + len(self._free) + len(self._clean) + len(self._aside)
+        runs = self._run_end - self._bump + sum(end - start for start, end in self._runs)
+        return (runs >> PAGE_SHIFT) + len(self._free) + len(self._aside)
+
+    @property
+    def used_frames(self) -> int:
+        """Frames in use, the shared page of zeros among them."""
+        return self.total_frames - self.free_frames
 
     @property
     def total_frames(self) -> int:

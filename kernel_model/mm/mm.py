@@ -79,8 +79,8 @@ class MemoryMap(PageTables):
 
     __slots__ = (
         "__weakref__", "arch", "arg_end", "arg_start", "brk", "data_vm", "def_flags", "end_code", "end_data", "env_end",
-        "env_start", "membarrier_state", "mmap_base", "mmap_legacy", "start_brk", "start_code", "start_data",
-        "start_stack", "tagged_addr", "task_size", "users",
+        "env_start", "membarrier_state", "mmap_base", "mmap_legacy", "sigtramp", "start_brk",
+        "start_code", "start_data", "start_stack", "tagged_addr", "task_size", "users", "vdso",
     )  # fmt: skip
 
     def __init__(
@@ -111,6 +111,10 @@ class MemoryMap(PageTables):
         self.start_brk = self.brk = 0
         self.start_stack = 0
         self.arg_start = self.arg_end = self.env_start = self.env_end = 0
+        self.vdso = 0
+        """Address of the vDSO; 0 for none."""
+        self.sigtramp = 0
+        """Where signal handlers return to that have no restorer of their own (`Arch.SIGTRAMP_CODE`); 0 for nowhere."""
 
     # -- mmap -------------------------------------------------------------------------------------------------------
     def mmap(
@@ -515,7 +519,8 @@ class MemoryMap(PageTables):
         child = MemoryMap(self.frames, self.arch, tlb_flush=self.tlb_flush, code_flush=self.code_flush)
         for field in (
             "mmap_base", "mmap_legacy", "tagged_addr", "start_code", "end_code", "start_data", "end_data", "start_brk",
-            "brk", "start_stack", "arg_start", "arg_end", "env_start", "env_end", "rlim",
+            "brk", "start_stack", "arg_start", "arg_end", "env_start", "env_end", "rlim", "vdso",
+            "sigtramp",
         ):  # fmt: skip
             setattr(child, field, getattr(self, field))
         pt = self.pt

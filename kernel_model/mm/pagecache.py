@@ -56,8 +56,8 @@ class AddressSpace:
 
     def __init__(
         self,
-        frames: FrameAllocator,
         host: Host,
+        frames: FrameAllocator,
         readpages: Readpages | None = None,
         backed_size: int = 0,
         *,
@@ -81,12 +81,18 @@ class AddressSpace:
         self.pages: dict[int, int] = {}
         """Page index to frame."""
         self.dirty: set[int] = set()
+        """Pages that differ from what lies behind the file."""
         self.i_mmap: dict[Vma, None] = {}
         """The mappings that show this file."""
         self.seals = 0
         """F_SEAL_* of fcntl(2)."""
         self._holes: list[int] = []
         """Sorted page indices start, end, start, end ...: punched out of the backed part, so they read as zeros."""
+
+    @property
+    def _tracked(self) -> bool:
+        """Must it be known which pages changed?"""
+        return self.readpages is not None or self.writepages is not None
 
     @property
     def nrpages(self) -> int:
@@ -121,14 +127,16 @@ class AddressSpace:
         for index in range(pos >> PAGE_SHIFT, last + 1):
             frame = pages.get(index)
             if frame is None:
+                if stop:
+                    pieces.append(ram[start:stop])
+                    stop = 0
+                # Making room may take frames away that were collected so far.
+                pieces = [b"".join(pieces)]
                 frame = self._read_in(index, max(_READAHEAD_PAGES, min(_FILL_PAGES, last + 1 - index)))
             low = pos & _OFFSET
             high = min(PAGE_SIZE, low + end - pos)
             pos += high - low
             if frame is None:
-                if stop:
-                    pieces.append(ram[start:stop])
-                    stop = 0
                 pieces.append(_ZEROS[: high - low])
             elif frame + low == stop:
                 stop = frame + high
@@ -146,7 +154,7 @@ class AddressSpace:
         ram = self._frames.ram
         code = self._frames.code_frames
         pages = self.pages
-        track = self.writepages is not None
+        track = self._tracked
         flush = False
         done = 0
         count = len(data)
@@ -220,9 +228,9 @@ class AddressSpace:
             raise
         if got < length:
             view[got:] = bytes(length - got)
-        frames.caches[self] = None
         for i in range(count):
             pages[index + i] = frame + (i << PAGE_SHIFT)
+        frames.cached(self, count)
         return frame
 
     # -- size and holes -----------------------------------------------------------------------------------------------
@@ -268,7 +276,7 @@ class AddressSpace:
                 return
         offset = start & _OFFSET
         self._frames.ram[frame + offset : frame + offset + end - start] = bytes(end - start)
-        if self.writepages is not None:
+        if self._tracked:
             self.dirty.add(index)
         if frame in self._frames.code_frames:
             self._frames.flush_code()
@@ -290,15 +298,18 @@ class AddressSpace:
         self.dirty.clear()
         self._frames.caches.pop(self, None)
 
+    @property
+    def shrinkable(self) -> int:
+        """See `Shrinker`."""
+        return len(self.pages) - len(self.dirty)
+
     def shrink(self) -> int:
         """Give back the pages that can be read in again: unchanged, of a file that nobody maps. How many those were."""
-        if self.i_mmap or self.readpages is None:
-            return 0
-        if self.writepages is None:
-            # What the guest wrote lives nowhere else, and is not told apart from what was read.
+        if self.i_mmap:
             return 0
         gone = [index for index in self.pages if index not in self.dirty]
         self._frames.put_many([self.pages.pop(index) for index in gone])
+        self._frames.caches.pop(self, None)
         return len(gone)
 
     def seek_data(self, pos: int, size: int) -> int:
@@ -337,7 +348,7 @@ class AddressSpace:
     # -- mappings -----------------------------------------------------------------------------------------------------
     def page_mkwrite(self, index: int) -> None:
         """A shared mapping is about to write page `index`."""
-        if self.writepages is not None:
+        if self._tracked:
             self.dirty.add(index)
         if self.mkwrite is not None:
             self.mkwrite()
@@ -403,4 +414,4 @@ class AddressSpace:
 
 def anonymous_space(frames: FrameAllocator, size: int) -> AddressSpace:
     """Shared memory of `size` bytes that lives as long as something maps it."""
-    return AddressSpace(frames, AnonymousHost(size), anonymous=True)
+    return AddressSpace(AnonymousHost(size), frames, anonymous=True)
