@@ -67,6 +67,10 @@ class Task:
     """The mask to put back when the signal that ended a sigsuspend, ppoll ... has been dealt with."""
     sas: SigAltStack = field(default_factory=SigAltStack)
     restart_block: RestartBlock | None = None
+    fault_address: int = 0
+    """Of the last memory fault, as signal frames show it; `error_code` (ESR on AArch64) and `trap_nr` likewise."""
+    error_code: int = 0
+    trap_nr: int = 0
     clear_child_tid: int = 0
     robust_list: int = 0
     rseq: Rseq = field(default_factory=Rseq)

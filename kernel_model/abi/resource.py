@@ -34,7 +34,7 @@ TMS: Final = struct.Struct("<4q")
 SYSINFO: Final = struct.Struct("<q3Q6QHH4xQQI4x")
 
 _DEFAULTS: Final = {
-    **{resource: (RLIM_INFINITY, RLIM_INFINITY) for resource in range(RLIM_NLIMITS)},
+    **dict.fromkeys(range(RLIM_NLIMITS), (RLIM_INFINITY, RLIM_INFINITY)),
     RLIMIT_STACK: (8 << 20, RLIM_INFINITY),
     RLIMIT_CORE: (0, RLIM_INFINITY),
     RLIMIT_NPROC: (MAX_USER_PROCESSES, MAX_USER_PROCESSES),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -9,6 +10,8 @@ from kernel_model.types import UserPtr
 
 if TYPE_CHECKING:
     from kernel_model.fs.inode import Kstat
+    from kernel_model.signal.sighand import SigAction, SigInfo
+    from kernel_model.task import Task
 
 
 class Arch(Protocol):
@@ -25,21 +28,29 @@ class Arch(Protocol):
     """End of user addresses (bytes)."""
     STACK_TOP: int
     ELF_ET_DYN_BASE: int
+    TASK_UNMAPPED_BASE: int
+    """Where mappings begin when they are placed upwards."""
     MAP_32BIT: int
     """mmap(2)'s flag of that name; 0 where there is none."""
     MMAP_RND_BITS: int
     STACK_RND_PAGES: int
     BRK_RND_PAGES: int
+    STACK_ALIGN_RND_BYTES: int
+    """How far arch_align_stack() moves the first stack pointer at most."""
     SYSCALL_INSTRUCTION_BYTES: int
     """How far PC is past a syscall instruction when it traps."""
     MINSIGSTKSZ: int
     """AT_MINSIGSTKSZ (bytes)."""
+    HAS_HWCAP3: bool
+    """Is there an AT_HWCAP3 entry?"""
     PC_INDEX: int
     """Where PC stands in `Cpu.read_gregs`; SP_INDEX, RESULT_INDEX and NUMBER_INDEX likewise."""
     SP_INDEX: int
     RESULT_INDEX: int
     NUMBER_INDEX: int
     GREG_NAMES: tuple[str, ...]
+    SIGTRAMP_CODE: bytes
+    """Code that execve maps for handlers to return to, from its fifth byte; empty where programs bring their own."""
 
     def open_flags_from_user(self, flags: int) -> int:
         """O_* bits as this architecture numbers them, to `kernel_model.abi.fcntl`'s (asm-generic) numbers."""
@@ -60,6 +71,39 @@ class Arch(Protocol):
     def cpuinfo(self, cpu_count: int) -> bytes:
         """/proc/cpuinfo."""
         ...
+
+
+class ArchSignal(Protocol):
+    """What `<architecture>_signal` has: signal frames and exceptions. Imported when the first signal is delivered."""
+
+    MIN_SS_SIZE: int
+    """The least size (bytes) that sigaltstack(2) takes."""
+    EXCEPTIONS: dict[str, tuple[int, int, bool, int, int]]
+    """Kind of exception to (signal, si_code, is si_addr the PC, `Task.error_code`, `Task.trap_nr`)."""
+
+    def rewind(self, regs: list[int], number: int, arg0: int, restart_block: bool) -> None:
+        """Change `regs` so that the interrupted call `number` is made again, or restart_syscall(2) instead of it."""
+
+    def fault_codes(self, address: int, access: int, code: int, task_size: int) -> tuple[int, int]:
+        """(`Task.error_code`, `Task.trap_nr`) of a memory fault (`code`: its si_code)."""
+        ...
+
+    def setup_rt_frame(self, task: Task, info: SigInfo, action: SigAction, mask: int) -> None:
+        """Write the frame and point the registers at the handler; EFAULT when it can't be written."""
+
+    def restore_frame(self, task: Task) -> int:
+        """Take registers and alternate stack from the frame, and return its mask; an error when it is not sound."""
+        ...
+
+    def bad_frame(self, task: Task) -> tuple[int, int, int]:
+        """(signal, si_code, si_addr) of a frame that is not sound."""
+        ...
+
+
+@cache
+def signal_ops(name: str) -> ArchSignal:
+    """The signal half of the architecture called `name`."""
+    return cast(ArchSignal, import_module(f"kernel_model.arch.{name}_signal"))
 
 
 def get(name: str) -> Arch:

@@ -18,19 +18,24 @@ COMPAT_UTS_MACHINE: Final = b""
 TASK_SIZE: Final = 1 << 48
 STACK_TOP: Final = TASK_SIZE
 ELF_ET_DYN_BASE: Final = 2 * TASK_SIZE // 3 & -4096
+TASK_UNMAPPED_BASE: Final = TASK_SIZE // 4
 MAP_32BIT: Final = 0
 MMAP_RND_BITS: Final = 18
 STACK_RND_PAGES: Final = 0x3FFFF
 BRK_RND_PAGES: Final = 0x3FFFF
+STACK_ALIGN_RND_BYTES: Final = 4096
 SYSCALL_INSTRUCTION_BYTES: Final = 4
-# signal_minsigstksz of arch/arm64/kernel/signal.c:minsigstksz_setup() for a CPU with FPSIMD only: sigframe, esr, a frame
-# record, rounded
+# signal_minsigstksz of arch/arm64/kernel/signal.c:minsigstksz_setup() for a CPU with FPSIMD only: sigframe, esr,
+# a frame record, rounded
 MINSIGSTKSZ: Final = 4720
+HAS_HWCAP3: Final = True
 GREG_NAMES: Final = (*(f"x{i}" for i in range(31)), "sp", "pc", "pstate")
 PC_INDEX: Final = 32
 SP_INDEX: Final = 31
 RESULT_INDEX: Final = 0
 NUMBER_INDEX: Final = 8
+# nop (unwinders look one instruction back); mov x8, #139 (rt_sigreturn); svc #0: arch/arm64/kernel/vdso/sigreturn.S
+SIGTRAMP_CODE: Final = bytes.fromhex("1f2003d5 681180d2 010000d4")
 
 # (this architecture's bit, asm-generic's): arch/arm64/include/uapi/asm/fcntl.h
 _OPEN_BITS: Final = (

@@ -17,13 +17,16 @@ COMPAT_UTS_MACHINE: Final = b"i686"
 TASK_SIZE: Final = (1 << 47) - 4096
 STACK_TOP: Final = TASK_SIZE
 ELF_ET_DYN_BASE: Final = TASK_SIZE // 3 * 2 & -4096
+TASK_UNMAPPED_BASE: Final = TASK_SIZE // 3 + 4095 & -4096
 MAP_32BIT: Final = 0x40
 MMAP_RND_BITS: Final = 28
 STACK_RND_PAGES: Final = 0x3FFFFF
-BRK_RND_PAGES: Final = 0x1FFF
+BRK_RND_PAGES: Final = 0x3FFFF
+STACK_ALIGN_RND_BYTES: Final = 8192
 SYSCALL_INSTRUCTION_BYTES: Final = 2
 # arch/x86/kernel/signal.c:sigaltstack_size() for a CPU whose xstate is FXSAVE's 512 bytes only
 MINSIGSTKSZ: Final = 1440
+HAS_HWCAP3: Final = False
 GREG_NAMES: Final = (
     *(f"r{i}" for i in range(8, 16)),
     "rdi", "rsi", "rbp", "rbx", "rdx", "rax", "rcx", "rsp", "rip", "eflags",
@@ -32,6 +35,7 @@ PC_INDEX: Final = 16
 SP_INDEX: Final = 15
 RESULT_INDEX: Final = 13
 NUMBER_INDEX: Final = 13
+SIGTRAMP_CODE: Final = b""
 
 STAT: Final = Struct("<QQQIII4xQqqqqQqQqQ24x")
 """`struct stat`: arch/x86/include/uapi/asm/stat.h; 144 bytes."""

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-NSIG: Final = 64
-SIG_DFL: Final = 0
-SIG_IGN: Final = 1
-RLIM_INFINITY: Final = (1 << 64) - 1
+from kernel_model.abi.resource import default_limits
+from kernel_model.abi.signal import SIG_DFL, SS_DISABLE
 
 
 @dataclass(frozen=True, slots=True)
 class SigAction:
-    """`struct sigaction` as the kernel keeps it. `handler`: SIG_DFL, SIG_IGN or an address; `mask` as `Task.blocked`."""
+    """`struct k_sigaction`. `handler`: SIG_DFL, SIG_IGN or an address; `mask` as `Task.blocked`."""
 
     handler: int = SIG_DFL
     flags: int = 0
@@ -38,12 +36,16 @@ class SighandStruct:
 
 @dataclass(frozen=True, slots=True)
 class SigInfo:
-    """`siginfo_t`: signo, errno, code, and the fields of its kind by Linux's names (pid, uid, addr, value, status ...)."""
+    """`siginfo_t`: signo, errno, code, and the fields of its kind by Linux's names (pid, uid, addr, value, status ...).
+
+    `raw`: the whole structure as rt_sigqueueinfo(2) gave it; empty for one that the kernel made.
+    """
 
     signo: int
     code: int = 0
     errno: int = 0
     fields: tuple[tuple[str, int], ...] = ()
+    raw: bytes = b""
 
 
 @dataclass(slots=True)
@@ -60,7 +62,7 @@ class SigAltStack:
 
     sp: int = 0
     size: int = 0
-    flags: int = 2
+    flags: int = SS_DISABLE
 
 
 @dataclass(slots=True)
@@ -72,10 +74,12 @@ class SignalStruct:
     session: int
     parent_tgid: int = 0
     shared_pending: PendingSignals = field(default_factory=PendingSignals)
-    rlim: dict[int, tuple[int, int]] = field(default_factory=dict)
+    rlim: dict[int, tuple[int, int]] = field(default_factory=default_limits)
     """RLIMIT_* to (soft, hard); RLIM_INFINITY for none."""
     is_child_subreaper: bool = False
     group_exit_code: int | None = None
+    stopped: bool = False
+    """Stopped by a signal, until SIGCONT comes."""
     it_real_deadline_ns: int = 0
     it_real_interval_ns: int = 0
     oom_score_adj: int = 0

@@ -1,0 +1,218 @@
+"""Signal frames and exceptions of AArch64 (arch/arm64/kernel/signal.c, traps.c, mm/fault.c).
+
+See `kernel_model.arch.ArchSignal`.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from kernel_model.abi import errno
+from kernel_model.abi.signal import (
+    BUS_ADRALN,
+    ILL_ILLOPC,
+    SA_ONSTACK,
+    SA_RESTORER,
+    SA_SIGINFO,
+    SEGV_ACCERR,
+    SEGV_MAPERR,
+    SIGBUS,
+    SIGILL,
+    SIGSEGV,
+    SIGTRAP,
+    STACK_T,
+    TRAP_BRKPT,
+    TRAP_TRACE,
+)
+from kernel_model.mm.uaccess import copy_from_user, copy_to_user, get_user
+from kernel_model.signal.altstack import restore_altstack, sas_ss_flags
+from kernel_model.signal.siginfo import pack
+from kernel_model.types import U32_MASK, U64_MASK, SyscallError, UserPtr
+
+if TYPE_CHECKING:
+    from kernel_model.signal.sighand import SigAction, SigInfo
+    from kernel_model.task import Task
+
+MIN_SS_SIZE: Final = 5120
+NR_RESTART_SYSCALL: Final = 128
+
+# ESR_ELx: exception class << 26, instruction length bit
+_IL: Final = 1 << 25
+_EC_UNKNOWN: Final = _IL
+_EC_IABT_LOW: Final = 0x20 << 26 | _IL
+_EC_DABT_LOW: Final = 0x24 << 26 | _IL
+_EC_BRK64: Final = 0x3C << 26 | _IL
+_EC_SOFTSTP_LOW: Final = 0x32 << 26 | _IL
+_WNR: Final = 1 << 6
+_FSC_TRANSLATION: Final = 0x04
+_FSC_PERMISSION: Final = 0x0F
+_FSC_ALIGNMENT: Final = 0x21
+
+EXCEPTIONS: Final = {
+    "undefined": (SIGILL, ILL_ILLOPC, True, _EC_UNKNOWN, 0),
+    "breakpoint": (SIGTRAP, TRAP_BRKPT, True, _EC_BRK64, 0),
+    "single_step": (SIGTRAP, TRAP_TRACE, True, _EC_SOFTSTP_LOW, 0),
+    "general_protection": (SIGILL, ILL_ILLOPC, True, _EC_UNKNOWN, 0),
+    "alignment": (SIGBUS, BUS_ADRALN, True, _EC_DABT_LOW | _FSC_ALIGNMENT, 0),
+}
+
+# struct rt_sigframe: siginfo (128); ucontext: uc_flags, uc_link; uc_stack; uc_sigmask, 120 unused; sigcontext:
+# fault_address, x0 .. x30, sp, pc, pstate, 8 of padding, records up to 4096 bytes
+_STACK: Final = 144
+_SIGMASK: Final = 168
+_MCONTEXT: Final = 304
+_SIGCONTEXT: Final = struct.Struct("<35Q")
+_RECORDS: Final = 592
+_RECORDS_BYTES: Final = 4096
+_FRAME_BYTES: Final = 4688
+_UC: Final = 128
+_MASK: Final = struct.Struct("<Q")
+_RECORD: Final = struct.Struct("<II")
+_FPSIMD: Final = struct.Struct("<IIII512s")
+_ESR: Final = struct.Struct("<IIQ")
+_EXTRA: Final = struct.Struct("<IIQI12x")
+_FRAME_RECORD: Final = struct.Struct("<QQ")
+_FPSIMD_MAGIC: Final = 0x4650_8001
+_ESR_MAGIC: Final = 0x4553_5201
+_EXTRA_MAGIC: Final = 0x4558_5401
+_SIGFRAME_MAX_BYTES: Final = 256 << 10
+
+_SP, _PC, _PSTATE = 31, 32, 33
+_PSTATE_RES0: Final = (
+    0xFFFF_FFFF_0000_0000 | 0x0C00_0000 | 0x00C0_0000 | 0x001F_E000 | 0x20
+)  # SPSR_EL1_AARCH64_RES0_BITS
+_PSTATE_NOT_EL0: Final = 0x10 | 0xF | 0x200 | 0x100 | 0x80 | 0x40
+"""AArch32, the mode, and the masks D, A, I, F."""
+
+
+def rewind(regs: list[int], number: int, arg0: int, restart_block: bool) -> None:
+    """Make the call again: four bytes back, with its first argument in x0 (do_signal())."""
+    regs[0] = arg0
+    if restart_block:
+        regs[8] = NR_RESTART_SYSCALL
+    regs[_PC] = regs[_PC] - 4 & U64_MASK
+
+
+def fault_codes(address: int, access: int, code: int, task_size: int) -> tuple[int, int]:
+    """(ESR, 0) of an abort, as set_thread_esr() lets user space see it."""
+    if address >= task_size:
+        # What an address of the kernel's leads to is not told apart.
+        fault = _FSC_TRANSLATION
+    else:
+        fault = _FSC_PERMISSION if code == SEGV_ACCERR else _FSC_TRANSLATION | 3
+    if access == 4:
+        return _EC_IABT_LOW | fault, 0
+    return _EC_DABT_LOW | fault | (_WNR if access == 2 else 0), 0
+
+
+def setup_rt_frame(task: Task, info: SigInfo, action: SigAction, mask: int) -> None:
+    """Build `struct rt_sigframe` with a frame record above it and enter the handler (setup_rt_frame()); EFAULT."""
+    cpu = task.kernel.cpu
+    regs = cpu.read_gregs()
+    sas = task.sas
+    sp = regs[_SP]
+    if action.flags & SA_ONSTACK and sas_ss_flags(sas, sp) == 0:
+        sp = sas.sp + sas.size
+    next_frame = sp - _FRAME_RECORD.size & -16
+    frame = next_frame - _FRAME_BYTES
+    if frame < 0:
+        raise SyscallError(errno.EFAULT)
+    records = bytearray()
+    fpregs = cpu.read_fpregs()
+    fpsr, fpcr = int.from_bytes(fpregs[512:516], "little"), int.from_bytes(fpregs[516:520], "little")
+    records += _FPSIMD.pack(_FPSIMD_MAGIC, _FPSIMD.size, fpsr, fpcr, fpregs[:512])
+    if task.error_code:
+        records += _ESR.pack(_ESR_MAGIC, _ESR.size, task.error_code)
+    records += _RECORD.pack(0, 0)
+    data = bytearray(_RECORDS - _UC)
+    STACK_T.pack_into(data, _STACK - _UC, sas.sp, sas.flags - (1 << 32 if sas.flags >> 31 else 0), sas.size)
+    _MASK.pack_into(data, _SIGMASK - _UC, mask)
+    _SIGCONTEXT.pack_into(data, _MCONTEXT - _UC, task.fault_address, *regs)
+    mm = task.mm
+    copy_to_user(mm, UserPtr(next_frame), _FRAME_RECORD.pack(regs[29], regs[30]))
+    copy_to_user(mm, UserPtr(frame + _UC), data + records)
+    regs[0] = info.signo
+    if action.flags & SA_SIGINFO:
+        copy_to_user(mm, UserPtr(frame), pack(info))
+        regs[1] = frame
+        regs[2] = frame + _UC
+    regs[29] = next_frame
+    regs[30] = action.restorer if action.flags & SA_RESTORER else mm.sigtramp
+    regs[_SP] = frame
+    regs[_PC] = action.handler
+    cpu.write_gregs(regs)
+
+
+@dataclass(slots=True)
+class _UserRecords:
+    """What parse_user_sigframe() finds."""
+
+    fpsimd: int = 0
+    fpsimd_bytes: int = 0
+
+
+def _parse_records(task: Task, frame: int) -> _UserRecords:
+    """Walk the records behind the registers (parse_user_sigframe()); EFAULT or EINVAL for any that Linux refuses."""
+    mm = task.mm
+    found = _UserRecords()
+    base, limit, offset = frame + _RECORDS, _RECORDS_BYTES, 0
+    had_extra = False
+    while True:
+        if limit - offset < _RECORD.size or offset % 16:
+            raise SyscallError(errno.EINVAL)
+        magic, size = get_user(mm, UserPtr(base + offset), _RECORD)
+        if limit - offset < size:
+            raise SyscallError(errno.EINVAL)
+        if magic == 0:
+            if size:
+                raise SyscallError(errno.EINVAL)
+            return found
+        if magic == _FPSIMD_MAGIC and not found.fpsimd:
+            found.fpsimd, found.fpsimd_bytes = base + offset, size
+        elif magic == _EXTRA_MAGIC and not had_extra and size >= _EXTRA.size:
+            _, _, data, extra_bytes = get_user(mm, UserPtr(base + offset), _EXTRA)
+            end = base + offset + size
+            end_magic, end_size = get_user(mm, UserPtr(end), _RECORD)
+            end += 16
+            if end_magic or end_size or data % 16 or extra_bytes % 16 or data != end:
+                raise SyscallError(errno.EINVAL)
+            if extra_bytes > frame + _SIGFRAME_MAX_BYTES - end or data + extra_bytes > mm.task_size:
+                raise SyscallError(errno.EINVAL)
+            had_extra = True
+            base, limit, offset = data, extra_bytes, 0
+            continue
+        elif magic != _ESR_MAGIC:
+            raise SyscallError(errno.EINVAL)
+        if size < _RECORD.size:
+            raise SyscallError(errno.EINVAL)
+        offset += size
+
+
+def restore_frame(task: Task) -> int:
+    """rt_sigreturn(2): everything the frame holds; the mask it holds is returned. An error when it is not sound."""
+    cpu = task.kernel.cpu
+    mm = task.mm
+    frame = cpu.read_gregs()[_SP]
+    if frame % 16 or frame + _FRAME_BYTES > mm.task_size:
+        raise SyscallError(errno.EFAULT)
+    (mask,) = get_user(mm, UserPtr(frame + _SIGMASK), _MASK)
+    _fault_address, *regs = get_user(mm, UserPtr(frame + _MCONTEXT), _SIGCONTEXT)
+    regs[_PSTATE] &= ~_PSTATE_RES0
+    if regs[_PSTATE] & _PSTATE_NOT_EL0:
+        raise SyscallError(errno.EINVAL)
+    records = _parse_records(task, frame)
+    if not records.fpsimd or records.fpsimd_bytes != _FPSIMD.size:
+        raise SyscallError(errno.EINVAL)
+    _, _, fpsr, fpcr, vectors = _FPSIMD.unpack(copy_from_user(mm, UserPtr(records.fpsimd), _FPSIMD.size))
+    cpu.write_gregs(regs)
+    cpu.write_fpregs(vectors + (fpsr & U32_MASK).to_bytes(4, "little") + fpcr.to_bytes(4, "little") + bytes(8))
+    restore_altstack(task, UserPtr(frame + _STACK), regs[_SP], MIN_SS_SIZE)
+    return int(mask)
+
+
+def bad_frame(task: Task) -> tuple[int, int, int]:
+    """(signal, si_code, si_addr) of a frame that rt_sigreturn refuses (arm64_notify_segfault())."""
+    sp = task.kernel.cpu.read_gregs()[_SP]
+    return SIGSEGV, SEGV_MAPERR if task.mm.vmas.find(sp) is None else SEGV_ACCERR, sp

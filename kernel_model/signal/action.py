@@ -1,0 +1,189 @@
+"""Taking a pending signal and doing what the program asked for, or the default (kernel/signal.c:get_signal(),
+arch/*/kernel/signal.c:do_signal())."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kernel_model.abi import errno
+from kernel_model.abi.resource import RLIMIT_CORE
+from kernel_model.abi.signal import (
+    COREDUMP_MASK,
+    IGNORE_MASK,
+    SA_NODEFER,
+    SA_RESETHAND,
+    SA_RESTART,
+    SI_KERNEL,
+    SIG_DFL,
+    SIG_IGN,
+    SIGKILL,
+    SIGSEGV,
+    SIGSTOP,
+    SS_AUTODISARM,
+    STOP_MASK,
+    SYNCHRONOUS_MASK,
+    UNBLOCKABLE,
+)
+from kernel_model.arch import signal_ops
+from kernel_model.events import SignalDelivered
+from kernel_model.signal.deliver import collect_host_signals, has_deliverable, next_deadline
+from kernel_model.signal.send import force_signal
+from kernel_model.signal.sighand import PendingSignals, SigAction, SigAltStack, SigInfo
+from kernel_model.types import U64_MASK, SyscallError, TaskExit
+
+if TYPE_CHECKING:
+    from kernel_model.kernel import Kernel
+    from kernel_model.task import Task
+
+_WCOREFLAG = 0x80
+
+
+def do_signal(kernel: Kernel, task: Task, call: tuple[int, int, int] | None, restart: int) -> None:
+    """Deliver every pending signal; each handler's frame goes on top of the last.
+
+    `call`: (number, first argument, result) of a call that a signal interrupted, `restart` the code it ended with.
+    """
+    ops = signal_ops(kernel.arch.NAME)
+    while True:
+        taken = get_signal(kernel, task)
+        if restart and call is not None:
+            # The call is set up to be made again before a frame is built, so that the handler returns to it.
+            regs = kernel.cpu.read_gregs()
+            if taken is not None and (
+                restart in (errno.ERESTARTNOHAND, errno.ERESTART_RESTARTBLOCK)
+                or (restart == errno.ERESTARTSYS and not taken[1].flags & SA_RESTART)
+            ):
+                regs[kernel.arch.RESULT_INDEX] = -errno.EINTR & U64_MASK
+            else:
+                ops.rewind(regs, call[0], call[1], restart == errno.ERESTART_RESTARTBLOCK)
+            kernel.cpu.write_gregs(regs)
+            restart = 0
+        if taken is not None:
+            _handle_signal(kernel, task, *taken)
+        elif task.saved_sigmask is not None:
+            # What the mask held back before a sigsuspend, ppoll ... may now be delivered as well.
+            task.blocked = task.saved_sigmask
+            task.saved_sigmask = None
+        else:
+            return
+
+
+def set_blocked(task: Task, mask: int) -> None:
+    """Change the signal mask; what it no longer holds back is delivered before the program goes on."""
+    task.blocked = mask & ~UNBLOCKABLE
+    if has_deliverable(task):
+        task.kernel.signal_work = True
+
+
+def _collect(pending: PendingSignals, index: int) -> SigInfo:
+    """Take one entry out of a queue."""
+    info = pending.queue.pop(index)
+    if not any(other.signo == info.signo for other in pending.queue):
+        pending.mask &= ~(1 << info.signo - 1)
+    return info
+
+
+def _dequeue_from(pending: PendingSignals, blocked: int) -> SigInfo | None:
+    """The next signal of one queue: synchronous ones first, then by number, then by age (next_signal())."""
+    ready = pending.mask & ~blocked
+    if not ready:
+        return None
+    ready = ready & SYNCHRONOUS_MASK or ready
+    signal = (ready & -ready).bit_length()
+    index = next(i for i, info in enumerate(pending.queue) if info.signo == signal)
+    return _collect(pending, index)
+
+
+def dequeue_signal(task: Task, blocked: int) -> SigInfo | None:
+    """Take the next signal that `blocked` does not hold back: the task's own before its process's."""
+    return _dequeue_from(task.pending, blocked) or _dequeue_from(task.signal.shared_pending, blocked)
+
+
+def _dequeue_synchronous(task: Task) -> SigInfo | None:
+    """A fault of the task's own goes before everything (dequeue_synchronous_signal())."""
+    if not task.pending.mask & ~task.blocked & SYNCHRONOUS_MASK:
+        return None
+    for index, info in enumerate(task.pending.queue):
+        bit = 1 << info.signo - 1
+        if info.code > 0 and bit & SYNCHRONOUS_MASK and not bit & task.blocked:
+            return _collect(task.pending, index)
+    return None
+
+
+def get_signal(kernel: Kernel, task: Task) -> tuple[SigInfo, SigAction] | None:
+    """The next signal with a handler to run, None when there is none; default actions are taken on the way."""
+    while True:
+        info = _dequeue_synchronous(task) or dequeue_signal(task, task.blocked)
+        if info is None:
+            return None
+        signal = info.signo
+        bit = 1 << signal - 1
+        action = task.sighand.get(signal)
+        if action.handler == SIG_IGN and signal != SIGKILL:
+            continue
+        if action.handler != SIG_DFL:
+            if action.flags & SA_RESETHAND:
+                task.sighand.action[signal] = SigAction(SIG_DFL, action.flags, action.restorer, action.mask)
+            return info, action
+        if bit & IGNORE_MASK:
+            continue
+        if kernel.events.active:
+            kernel.events.emit(SignalDelivered(task, signal, SIG_DFL))
+        if bit & STOP_MASK:
+            if signal == SIGSTOP or not _orphaned(task):
+                _stop(kernel, task)
+            continue
+        status = signal
+        if bit & COREDUMP_MASK and task.signal.rlim[RLIMIT_CORE][0]:
+            # QUIRK: No core file is written; with RLIMIT_CORE above 0 the wait status still says that one was.
+            status |= _WCOREFLAG
+        raise TaskExit(status)
+
+
+def _orphaned(task: Task) -> bool:
+    """Has nobody in the session, outside the process group, a child in it? Its job control stops are ignored then."""
+    own = task.signal
+    tasks = task.kernel.tasks.values()
+    parents = {other.signal.parent_tgid for other in tasks if other.signal.pgrp == own.pgrp}
+    return not any(
+        other.signal.tgid in parents and other.signal.pgrp != own.pgrp and other.signal.session == own.session
+        for other in tasks
+    )
+
+
+def _stop(kernel: Kernel, task: Task) -> None:
+    """SIGSTOP: wait for SIGCONT or SIGKILL, which with one task only the outside can send."""
+    signal = task.signal
+    signal.stopped = True
+    while signal.stopped and not (task.pending.mask | signal.shared_pending.mask) & 1 << SIGKILL - 1:
+        deadline_ns = next_deadline(task, None)
+        timeout_ns = None if deadline_ns is None else kernel.clock.sleep_towards(deadline_ns)
+        if timeout_ns != 0:
+            kernel.host.wait((), (), timeout_ns)
+        collect_host_signals(kernel, task)
+    signal.stopped = False
+
+
+def _handle_signal(kernel: Kernel, task: Task, info: SigInfo, action: SigAction) -> None:
+    """Build the handler's frame and block what it asks for (handle_signal(), signal_setup_done())."""
+    mask = task.blocked if task.saved_sigmask is None else task.saved_sigmask
+    if task.rseq.address:
+        from kernel_model.signal.rseq import abort_critical_section
+
+        if not abort_critical_section(kernel, task):
+            force_signal(kernel, task, SigInfo(SIGSEGV, SI_KERNEL))
+    try:
+        signal_ops(kernel.arch.NAME).setup_rt_frame(task, info, action, mask)
+    except SyscallError:
+        # kernel/signal.c:force_sigsegv(): a handler for SIGSEGV itself can't run either.
+        force_signal(kernel, task, SigInfo(SIGSEGV, SI_KERNEL), fatal=info.signo == SIGSEGV)
+        return
+    task.saved_sigmask = None
+    blocked = task.blocked | action.mask
+    if not action.flags & SA_NODEFER:
+        blocked |= 1 << info.signo - 1
+    task.blocked = blocked & ~UNBLOCKABLE
+    if task.sas.flags & SS_AUTODISARM:
+        task.sas = SigAltStack()
+    if kernel.events.active:
+        kernel.events.emit(SignalDelivered(task, info.signo, action.handler))

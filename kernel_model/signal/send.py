@@ -1,0 +1,94 @@
+"""Sending: what becomes pending, what is dropped at once, and what can't be refused (kernel/signal.c)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kernel_model.abi.resource import RLIMIT_SIGPENDING
+from kernel_model.abi.signal import (
+    IGNORE_MASK,
+    SI_USER,
+    SIG_DFL,
+    SIG_IGN,
+    SIGCONT,
+    SIGKILL,
+    SIGRTMIN,
+    STOP_MASK,
+    sigmask,
+)
+from kernel_model.events import SignalSent
+from kernel_model.signal.sighand import PendingSignals, SigAction, SigInfo
+
+if TYPE_CHECKING:
+    from kernel_model.kernel import Kernel
+    from kernel_model.task import Task
+
+
+def is_ignored(task: Task, signal: int) -> bool:
+    """Would `signal` do nothing to the task, were it not blocked? (sig_task_ignored())"""
+    handler = task.sighand.get(signal).handler
+    return handler == SIG_IGN or (handler == SIG_DFL and bool(IGNORE_MASK >> signal - 1 & 1))
+
+
+def flush(pending: PendingSignals, mask: int) -> None:
+    """Forget the pending signals of `mask`."""
+    if pending.mask & mask:
+        pending.queue = [info for info in pending.queue if not mask >> info.signo - 1 & 1]
+        pending.mask &= ~mask
+
+
+def _flush_all(task: Task, mask: int) -> None:
+    """The same, wherever in the thread group they are pending."""
+    flush(task.signal.shared_pending, mask)
+    for other in task.kernel.tasks.values():
+        if other.signal is task.signal:
+            flush(other.pending, mask)
+
+
+def send_signal(kernel: Kernel, task: Task, info: SigInfo, *, group: bool = False) -> bool:
+    """Queue a signal for `task`, or with `group` for its process, unless it is ignored or there already.
+
+    False when a real-time signal finds the queue full (RLIMIT_SIGPENDING): the sender's EAGAIN.
+    """
+    signal = info.signo
+    bit = 1 << signal - 1
+    if bit & STOP_MASK:
+        _flush_all(task, sigmask(SIGCONT))
+    elif signal == SIGCONT:
+        _flush_all(task, STOP_MASK)
+        task.signal.stopped = False
+    if not task.blocked & bit and is_ignored(task, signal):
+        return True
+    pending = task.signal.shared_pending if group else task.pending
+    if signal < SIGRTMIN:
+        if pending.mask & bit:
+            return True
+    elif len(pending.queue) >= task.signal.rlim[RLIMIT_SIGPENDING][0]:
+        if info.code != SI_USER:
+            return False
+        # kill(2) gets through as the bare number
+        if pending.mask & bit:
+            return True
+    pending.queue.append(info)
+    pending.mask |= bit
+    if kernel.events.active:
+        kernel.events.emit(SignalSent(task, signal, info.code))
+    if bit & ~task.blocked or signal == SIGKILL:
+        kernel.signal_work = True
+    return True
+
+
+def force_signal(kernel: Kernel, task: Task, info: SigInfo, *, fatal: bool = False) -> None:
+    """A signal that the task brought on itself: blocked, ignored or `fatal`, its disposition is the default again.
+
+    kernel/signal.c:force_sig_info_to_task().
+    """
+    signal = info.signo
+    bit = 1 << signal - 1
+    action = task.sighand.get(signal)
+    blocked = task.blocked & bit
+    if blocked or fatal or action.handler == SIG_IGN:
+        task.sighand.action[signal] = SigAction(SIG_DFL, action.flags, action.restorer, action.mask)
+        task.blocked &= ~bit
+    send_signal(kernel, task, info)
+    kernel.signal_work = True
