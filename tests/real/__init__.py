@@ -1,0 +1,1 @@
+"""Third-party programs, fetched by name, doing real work on the machine."""

@@ -1,0 +1,192 @@
+"""Fetch the third-party programs that `make test-real` runs, for both architectures, into build/real/.
+
+Static programs come as Debian packages and PyPI wheels, by name; a sysroot for a dynamic `ls` is unpacked
+from Debian packages; one static glibc program is compiled here when there is a compiler. What is there
+already is left alone. What could not be got is said, with the reason, and the tests of it are skipped with
+that reason; the status is 0 all the same, as a machine without Debian's apt can still run the rest.
+
+apt works on lists of its own below build/real/, so the machine's configuration is neither needed for the
+second architecture nor changed.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+REAL = ROOT / "build" / "real"
+DEBIAN = {"x86_64": "amd64", "aarch64": "arm64"}
+COMPILER = {"x86_64": ("x86_64-linux-gnu-gcc", "gcc"), "aarch64": ("aarch64-linux-gnu-gcc", "gcc")}
+RUFF, RIPGREP = "0.17.5", "14.1.0"
+SYSROOT = ("coreutils", "libc6", "libselinux1", "libpcre2-8-0", "libacl1", "libattr1", "libgmp10")
+
+
+class Missing(Exception):
+    """Something could not be got; the text says why."""
+
+
+def _call(command: list[str | Path], cwd: Path) -> str:
+    try:
+        done = subprocess.run(
+            [str(word) for word in command], cwd=cwd, capture_output=True, text=True, timeout=600, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Missing(str(error)) from error
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["no word"]
+        raise Missing(f"{command[0]}: {lines[-1]}")
+    return done.stdout
+
+
+@cache
+def _apt_options() -> tuple[str, ...]:
+    """Options that give apt both architectures and folders of our own; its lists are fetched once."""
+    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+        raise Missing("no apt-get on this machine")
+    apt = REAL / "apt"
+    (apt / "lists" / "partial").mkdir(parents=True, exist_ok=True)
+    (apt / "cache" / "archives" / "partial").mkdir(parents=True, exist_ok=True)
+    options = (
+        "-o", f"Dir::State::lists={apt / 'lists'}",
+        "-o", f"Dir::Cache={apt / 'cache'}",
+        "-o", "Dir::State::status=/var/lib/dpkg/status",
+        "-o", "APT::Sandbox::User=root",
+        "-o", "APT::Architectures::=amd64",
+        "-o", "APT::Architectures::=arm64",
+    )  # fmt: skip
+    _call(["apt-get", *options, "-q", "update"], apt)
+    return options
+
+
+def _deb(package: str, arch: str, into: Path) -> None:
+    """Unpack a Debian package of an architecture into a folder."""
+    folder = REAL / "dl" / arch / package
+    folder.mkdir(parents=True, exist_ok=True)
+    if not list(folder.glob("*.deb")):
+        _call(["apt-get", *_apt_options(), "-q", "download", f"{package}:{DEBIAN[arch]}"], folder)
+    into.mkdir(parents=True, exist_ok=True)
+    for file in folder.glob("*.deb"):
+        _call(["dpkg-deb", "-x", file, into], folder)
+
+
+def _wheel(name: str, version: str, arch: str) -> Path:
+    """Unpack a musllinux wheel from PyPI; gives the folder."""
+    folder = REAL / "dl" / arch / name
+    folder.mkdir(parents=True, exist_ok=True)
+    if not list(folder.glob("*.whl")):
+        platforms: list[str | Path] = []
+        for tag in ("musllinux_1_2", "musllinux_1_1"):
+            platforms += ["--platform", f"{tag}_{arch}"]
+        options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]
+        _call(
+            [sys.executable, "-m", "pip", "download", *options, *platforms, f"{name}=={version}"], folder
+        )
+    unpacked = folder / "unpacked"
+    for file in folder.glob("*.whl"):
+        zipfile.ZipFile(file).extractall(unpacked)
+    return unpacked
+
+
+def _place(source: Path, target: Path) -> None:
+    """Copy an executable to its place, complete or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    new = target.with_name(f".new-{target.name}")
+    shutil.copyfile(source.resolve(strict=True), new)
+    new.chmod(0o755)
+    new.rename(target)
+
+
+def _first(folder: Path, *patterns: str) -> Path:
+    for pattern in patterns:
+        for path in sorted(folder.glob(pattern)):
+            return path
+    raise Missing(f"none of {', '.join(patterns)} in {folder.name}")
+
+
+def _from_deb(package: str, *patterns: str) -> Callable[[str, Path], None]:
+    def get(arch: str, target: Path) -> None:
+        unpacked = REAL / "dl" / arch / package / "unpacked"
+        _deb(package, arch, unpacked)
+        _place(_first(unpacked, *patterns), target)
+
+    return get
+
+
+def _from_wheel(name: str, version: str, program: str) -> Callable[[str, Path], None]:
+    def get(arch: str, target: Path) -> None:
+        _place(_first(_wheel(name, version, arch), f"*.data/scripts/{program}"), target)
+
+    return get
+
+
+def _compiled(arch: str, target: Path) -> None:
+    for compiler in COMPILER[arch]:
+        if not shutil.which(compiler):
+            continue
+        if _call([compiler, "-dumpmachine"], REAL).split("-")[0] != arch:
+            continue  # `gcc` of a host of the other architecture
+        output = REAL / f"glibc_static-{arch}"
+        source = Path(__file__).parent / "glibc_static.c"
+        _call([compiler, "-O2", "-static", "-o", output, source, "-lm"], REAL)
+        _place(output, target)
+        return
+    raise Missing(f"no compiler for {arch}: {' or '.join(COMPILER[arch])}")
+
+
+PROGRAMS: dict[str, Callable[[str, Path], None]] = {
+    "busybox": _from_deb("busybox-static", "bin/busybox", "usr/bin/busybox"),
+    "bash-static": _from_deb("bash-static", "bin/bash-static", "usr/bin/bash-static"),
+    "tini-static": _from_deb("tini", "usr/bin/tini-static"),
+    "rg": _from_wheel("ripgrep", RIPGREP, "rg"),
+    "ruff": _from_wheel("ruff", RUFF, "ruff"),
+    "glibc_static": _compiled,
+}
+
+
+def _sysroot(arch: str) -> None:
+    """A root with `ls` and the libraries that it needs, merged-/usr or not."""
+    root = REAL / "sysroot" / arch
+    if (root / ".complete").exists():
+        return
+    shutil.rmtree(root, ignore_errors=True)
+    for package in SYSROOT:
+        _deb(package, arch, root)
+    for name in ("bin", "lib", "lib64"):
+        if not (root / name).exists() and (root / "usr" / name).exists():
+            (root / name).symlink_to(f"usr/{name}")
+    (root / ".complete").touch()
+
+
+def main() -> int:
+    """Get everything that can be got, and say what not."""
+    REAL.mkdir(parents=True, exist_ok=True)
+    missing: dict[str, str] = {}
+    for arch in DEBIAN:
+        for program, get in PROGRAMS.items():
+            target = REAL / "bin" / arch / program
+            try:
+                if not target.exists():
+                    get(arch, target)
+            except Missing as reason:
+                missing[f"{program} {arch}"] = str(reason)
+        try:
+            _sysroot(arch)
+        except Missing as reason:
+            missing[f"sysroot {arch}"] = str(reason)
+    (REAL / "missing.json").write_text(json.dumps(missing, indent=1) + "\n")
+    for name, why in missing.items():
+        print(f"could not get {name}: {why}")
+    total = len(DEBIAN) * (len(PROGRAMS) + 1)
+    print(f"third-party programs: {total - len(missing)} of {total} in {REAL.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
