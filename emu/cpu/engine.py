@@ -58,6 +58,7 @@ class UnicornCpu:
         self._pc_bias = 0
         """What a PC written now must be less by: Unicorn adds 2 to RIP after its syscall hook."""
         self._block_hooks: list[ctypes.c_size_t] = []
+        self._stop_hook: ctypes.c_size_t | None = None
         self._pt_cell: list[dict[int, int]] = [{}]
         self._mm_cell: list[MemoryMap | None] = [None]
         self._code_frames = code_frames
@@ -166,6 +167,9 @@ class UnicornCpu:
         elif self._denied is not None and error != binding.UC_ERR_OK:
             self._report_fault(*self._denied)
         elif error == binding.UC_ERR_OK:
+            if self._stop_hook is not None:
+                self.engine.unhook(self._stop_hook)
+                self._stop_hook = None
             self.handler.interrupted()
         elif error in (binding.UC_ERR_INSN_INVALID, binding.UC_ERR_EXCEPTION):
             self.handler.exception("undefined")
@@ -230,7 +234,8 @@ class UnicornCpu:
         """
         if wanted and not self._block_hooks:
             nothing = ctypes.cast(ctypes.CDLL(None).labs, ctypes.c_void_p)
-            self._block_hooks.append(self.engine.hook(binding.UC_HOOK_BLOCK, nothing))
+            # Two: a single hook is called by translated code directly, and one that is added later not at all.
+            self._block_hooks = [self.engine.hook(binding.UC_HOOK_BLOCK, nothing) for _ in range(2)]
             self.engine.flush_code()
 
     @property
@@ -240,4 +245,5 @@ class UnicornCpu:
 
     def interrupt_from_thread(self) -> None:
         """Stop between two instructions and call `TrapHandler.interrupted`; the guest can go on afterwards."""
-        self.engine.hook(binding.UC_HOOK_BLOCK, ctypes.cast(lib.uc_emu_stop, ctypes.c_void_p))
+        if self._stop_hook is None:
+            self._stop_hook = self.engine.hook(binding.UC_HOOK_BLOCK, ctypes.cast(lib.uc_emu_stop, ctypes.c_void_p))
