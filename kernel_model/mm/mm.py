@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi import errno
+from kernel_model.abi.fcntl import F_SEAL_FUTURE_WRITE, F_SEAL_WRITE
+from kernel_model.abi.mount import MS_NOEXEC
 from kernel_model.fs.file import get_file, put_file
 from kernel_model.mm.fault import (
     COW,
@@ -30,6 +32,7 @@ from kernel_model.mm.vma import (
     VM_GROWSDOWN,
     VM_LOCKED,
     VM_LOCKED_MASK,
+    VM_LOCKONFAULT,
     VM_MAY_FLAGS,
     VM_MAYEXEC,
     VM_MAYSHARE,
@@ -47,6 +50,7 @@ from kernel_model.types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, SyscallError, p
 if TYPE_CHECKING:
     from kernel_model.arch import Arch
     from kernel_model.fs.file import File
+    from kernel_model.kernel import Kernel
     from kernel_model.mm.frames import FrameAllocator
     from kernel_model.task import Task
 
@@ -70,8 +74,9 @@ MAP_FIXED_NOREPLACE: Final = 0x100000
 _VALID_FLAGS: Final = 0x1FF | 0x7E000 | 0x1800 | MAP_FIXED_NOREPLACE
 
 MAX_MAP_COUNT: Final = 65530
-MS_32BIT_START: Final = 0x4000_0000
-MS_32BIT_END: Final = 0x8000_0000
+_LOW_START: Final = 0x4000_0000
+_LOW_END: Final = 0x8000_0000
+"""Where MAP_32BIT maps (arch/x86/kernel/sys_x86_64.c:find_start_end())."""
 
 
 class MemoryMap(PageTables):
@@ -181,7 +186,7 @@ class MemoryMap(PageTables):
             raise SyscallError(errno.EINVAL)
         if flags & MAP_NORESERVE:
             vm_flags |= VM_NORESERVE
-        self._map_region(addr, length, vm_flags, pgoff, file, mapping)
+        self.map_region(addr, length, vm_flags, pgoff, file, mapping)
         if vm_flags & VM_LOCKED or flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE:
             self.populate(addr, addr + length)
         return addr
@@ -205,7 +210,7 @@ class MemoryMap(PageTables):
             raise SyscallError(errno.EINVAL)
         if not file.readable:
             raise SyscallError(errno.EACCES)
-        if file.f_path is not None and file.f_path.mnt.mnt_flags & 8:
+        if file.f_path is not None and file.f_path.mnt.mnt_flags & MS_NOEXEC:
             if vm_flags & VM_EXEC:
                 raise SyscallError(errno.EPERM)
             vm_flags &= ~VM_MAYEXEC
@@ -214,13 +219,13 @@ class MemoryMap(PageTables):
         if task is None:
             raise SyscallError(errno.ENODEV)
         mapping = file.mmap_mapping(task, flags)
-        if mapping.seals & 0x18 and vm_flags & VM_SHARED:
+        if mapping.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) and vm_flags & VM_SHARED:
             if vm_flags & VM_WRITE:
                 raise SyscallError(errno.EPERM)
             vm_flags &= ~VM_MAYWRITE
         return vm_flags, mapping
 
-    def _map_region(
+    def map_region(
         self,
         addr: int,
         length: int,
@@ -232,10 +237,9 @@ class MemoryMap(PageTables):
     ) -> Vma:
         """Put a mapping in place of whatever was there (mm/mmap.c:mmap_region())."""
         end = addr + length
-        old = self.vmas.overlapping(addr, end)
-        replaced = sum(min(vma.vm_end, end) - max(vma.vm_start, addr) for vma in old) if old else 0
+        replaced = self.mapped_bytes(addr, end)
         self.check_limits(vm_flags, (length - replaced) >> PAGE_SHIFT)
-        if old:
+        if replaced:
             self.munmap(addr, length)
         vma = Vma(self, addr, end, vm_flags, pgoff, file, mapping, name)
         if file is not None:
@@ -262,7 +266,7 @@ class MemoryMap(PageTables):
         flags = prot | VM_MAY_FLAGS | VM_DONTEXPAND
         if not may_write:
             flags &= ~VM_MAYWRITE
-        vma = self._map_region(addr, len(frames) << PAGE_SHIFT, flags, 0, None, None, name)
+        vma = self.map_region(addr, len(frames) << PAGE_SHIFT, flags, 0, None, None, name)
         for i, frame in enumerate(frames):
             self.pt[addr + (i << PAGE_SHIFT)] = frame | vma.page_prot & ~W | COW | PINNED
         return vma
@@ -285,13 +289,13 @@ class MemoryMap(PageTables):
             if MMAP_MIN_ADDR <= addr <= top - length and self._is_free(addr, length):
                 return addr
         if low32:
-            found = self._lowest_gap(length, MS_32BIT_START, MS_32BIT_END)
+            found = self._lowest_gap(length, _LOW_START, _LOW_END)
         elif self.mmap_legacy:
             found = self._lowest_gap(length, self.mmap_base, top)
         else:
             found = self._highest_gap(length, self.mmap_base)
             if found is None:
-                found = self._lowest_gap(length, top // 3 & PAGE_MASK, top)
+                found = self._lowest_gap(length, self.arch.TASK_UNMAPPED_BASE, top)
         if found is None:
             raise SyscallError(errno.ENOMEM)
         return found
@@ -414,6 +418,14 @@ class MemoryMap(PageTables):
         self._join_next(vma)
         return vma
 
+    def mapped_bytes(self, start: int, end: int, vm_flags: int = 0) -> int:
+        """How much of [start, end) is mapped with all of `vm_flags`."""
+        return sum(
+            min(vma.vm_end, end) - max(vma.vm_start, start)
+            for vma in self.vmas.overlapping(start, end)
+            if vma.vm_flags & vm_flags == vm_flags
+        )
+
     # -- munmap and brk -----------------------------------------------------------------------------------------------
     def munmap(self, addr: int, length: int) -> None:
         """munmap(2); EINVAL, ENOMEM (mm/mmap.c:do_vmi_munmap())."""
@@ -469,7 +481,7 @@ class MemoryMap(PageTables):
                         return self.brk
                 if len(self.vmas) > MAX_MAP_COUNT:
                     return self.brk
-                self._map_region(old, new - old, flags, old >> PAGE_SHIFT, None, None)
+                self.map_region(old, new - old, flags, old >> PAGE_SHIFT, None, None)
                 if flags & VM_LOCKED:
                     self.populate(old, new)
         except SyscallError:
@@ -480,6 +492,8 @@ class MemoryMap(PageTables):
     def populate(self, start: int, end: int) -> int:
         """Fault [start, end) in as far as it goes; the first address that did not (mm/gup.c:__mm_populate())."""
         for vma in self.vmas.overlapping(start, end):
+            if vma.vm_flags & VM_LOCKONFAULT:
+                continue
             if not vma.page_prot:
                 return max(vma.vm_start, start)
             access = W if vma.vm_flags & (VM_WRITE | VM_SHARED) == VM_WRITE else R
@@ -587,6 +601,11 @@ class MemoryMap(PageTables):
         if vma.vm_start <= self.start_stack <= vma.vm_end:
             return "[stack]"
         return ""
+
+
+def mm_alloc(kernel: Kernel) -> MemoryMap:
+    """An empty address space of that machine."""
+    return MemoryMap(kernel.frames, kernel.arch, tlb_flush=kernel.cpu.flush_tlb, code_flush=kernel.cpu.flush_code)
 
 
 def is_data(vm_flags: int) -> bool:

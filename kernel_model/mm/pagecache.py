@@ -56,8 +56,8 @@ class AddressSpace:
 
     def __init__(
         self,
-        host: Host,
         frames: FrameAllocator,
+        host: Host,
         readpages: Readpages | None = None,
         backed_size: int = 0,
         *,
@@ -414,4 +414,4 @@ class AddressSpace:
 
 def anonymous_space(frames: FrameAllocator, size: int) -> AddressSpace:
     """Shared memory of `size` bytes that lives as long as something maps it."""
-    return AddressSpace(AnonymousHost(size), frames, anonymous=True)
+    return AddressSpace(frames, AnonymousHost(size), anonymous=True)
