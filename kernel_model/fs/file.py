@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kernel_model.abi import errno
 from kernel_model.types import SyscallError
@@ -15,6 +15,19 @@ if TYPE_CHECKING:
 
 POLLIN, POLLPRI, POLLOUT, POLLERR, POLLHUP, POLLNVAL = 1, 2, 4, 8, 16, 32
 POLLRDNORM, POLLRDBAND, POLLWRNORM, POLLWRBAND, POLLRDHUP = 0x40, 0x80, 0x100, 0x200, 0x2000
+
+
+class FileOwner(NamedTuple):
+    """Who F_SETOWN says is told of input (`struct fown_struct`). `type`: F_OWNER_*; pid 0: nobody; signum 0: SIGIO."""
+
+    type: int
+    pid: int
+    signum: int
+    uid: int
+    euid: int
+
+
+NO_OWNER = FileOwner(1, 0, 0, 0, 0)
 
 
 class File:
@@ -33,7 +46,7 @@ class File:
         """O_* in asm-generic's numbers, without the creation flags and O_CLOEXEC."""
         self.f_pos = 0
         self.f_count = 1
-        self.f_owner = 0
+        self.f_owner: FileOwner | None = None
 
     @property
     def readable(self) -> bool:
@@ -87,7 +100,7 @@ class File:
         raise SyscallError(errno.EINVAL)
 
     def flush(self, task: Task) -> None:
-        """A descriptor of it was closed (POSIX locks go here)."""
+        """A descriptor of it was closed."""
 
     def release(self) -> None:
         """The last reference is gone."""
@@ -175,9 +188,17 @@ def get_file(file: File) -> File:
 
 
 def put_file(file: File, task: Task | None) -> None:
-    """One reference less; the last releases the description."""
+    """One reference less; the last releases the description. With `task`, a descriptor was closed: POSIX locks go."""
     if task is not None:
         file.flush(task)
+        if file.inode.locks is not None:
+            from kernel_model.fs.locks import locks_remove_posix
+
+            locks_remove_posix(file.inode, task.files)
     file.f_count -= 1
     if not file.f_count:
+        if file.inode.locks is not None:
+            from kernel_model.fs.locks import locks_remove_file
+
+            locks_remove_file(file)
         file.release()

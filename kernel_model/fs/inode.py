@@ -83,7 +83,7 @@ class Inode:
 
     __slots__ = (
         "i_atime_ns", "i_btime_ns", "i_ctime_ns", "i_gid", "i_ino", "i_mode", "i_mtime_ns", "i_nlink", "i_pipe",
-        "i_rdev", "i_sb", "i_size", "i_uid", "locks", "mapping", "volatile", "xattrs",
+        "i_rdev", "i_sb", "i_size", "i_uid", "i_write_hint", "locks", "mapping", "volatile", "xattrs",
     )  # fmt: skip
 
     def __init__(self, sb: SuperBlock, ino: int, mode: int, uid: int, gid: int, now_ns: int) -> None:
@@ -95,6 +95,7 @@ class Inode:
         self.i_nlink = 1
         self.i_rdev = 0
         self.i_size = 0
+        self.i_write_hint = 0
         self.i_atime_ns = self.i_mtime_ns = self.i_ctime_ns = self.i_btime_ns = now_ns
         self.mapping: AddressSpace | None = None
         """The page cache of a regular file (the one truth of its contents); None for all else."""
