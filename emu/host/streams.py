@@ -148,6 +148,24 @@ class HostStreams:
             raise _no_stream(fd)
         return os.lseek(fd, offset, whence)
 
+    def stream_pread(self, fd: int, count: int, offset: int) -> bytes:
+        """See `Host`."""
+        if fd not in self._present:
+            raise _no_stream(fd)
+        return os.pread(fd, min(count, _READ_MAX_BYTES), offset)
+
+    def stream_pwrite(self, fd: int, data: bytes, offset: int) -> int:
+        """See `Host`."""
+        if fd not in self._present:
+            raise _no_stream(fd)
+        return os.pwrite(fd, data, offset)
+
+    def stream_truncate(self, fd: int, size: int) -> None:
+        """See `Host`."""
+        if fd not in self._present:
+            raise _no_stream(fd)
+        os.ftruncate(fd, size)
+
     def stream_close(self, fd: int) -> None:
         """See `Host`."""
         if fd not in self._present:
@@ -311,6 +329,13 @@ class HostStreams:
                 self._saved_handlers[signum] = signal.signal(signum, _ignore)
         signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
         _thread.start_new_thread(self._watch, (read_fd,))
+
+    def inject_signal(self, signum: int) -> None:
+        """As if `signum` had come in from outside; from any thread."""
+        self._signals.append(signum)
+        self.wake()
+        if self.on_signal is not None:
+            self.on_signal(signum)
 
     def _watch(self, read_fd: int) -> None:
         """The watcher's life: numbers come in through the pipe until it is closed."""

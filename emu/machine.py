@@ -1,0 +1,177 @@
+"""The machine: a CPU, its memory, a kernel and a first task, put together as a command line wants them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import loader
+from emu.cpu import create_cpu
+from emu.cpu.engine import GuestRam
+from emu.host.real import RealHost
+from kernel_model import arch as architectures
+from kernel_model.abi import errno
+from kernel_model.abi.signal import IGNORE_MASK, SIG_DFL, SIG_IGN, STOP_MASK
+from kernel_model.boot import start_first_task
+from kernel_model.entry import EntryPath
+from kernel_model.exec import ExecError
+from kernel_model.fs.mount import Bind, TreeOptions, build_tree
+from kernel_model.kernel import Kernel
+from kernel_model.mm.frames import FrameAllocator
+from kernel_model.timekeeping import Timekeeper
+from kernel_model.types import SyscallError
+
+if TYPE_CHECKING:
+    from emu.cpu.engine import UnicornCpu
+    from kernel_model.task import Task
+
+STATUS_TIMEOUT: Final = 124
+STATUS_OWN_FAILURE: Final = 125
+STATUS_NOT_RUNNABLE: Final = 126
+STATUS_NOT_FOUND: Final = 127
+
+
+class StartError(Exception):
+    """The program can't be started. `status` for the shell (126, 127), `message` one line for a person."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+@dataclass(slots=True)
+class MachineOptions:
+    """What a run is asked for. Paths as typed; `binds` are (host, guest, writable)."""
+
+    program: str
+    argv: list[bytes]
+    env: dict[bytes, bytes]
+    cwd: str | None = None
+    root: str | None = None
+    isolate: bool = False
+    binds: list[tuple[str, str, bool]] = field(default_factory=list)
+    seed: int | None = None
+    virtual_time: bool = False
+    memory_bytes: int = 4 << 30
+    timeout_s: float | None = None
+    abi: str = "bare"
+    debug: bool = False
+
+
+class Machine:
+    """One run: made with the program loaded, then `run` once.
+
+    Attributes: `kernel` (whose events may be subscribed to before `run`) and `task`, the first one.
+    """
+
+    kernel: Kernel
+    task: Task
+
+    def __init__(self, options: MachineOptions) -> None:
+        """Raises StartError."""
+        self.options = options
+        self.host = RealHost()
+        self.timed_out = False
+        try:
+            self._ram = GuestRam(options.memory_bytes)
+            self._frames = FrameAllocator(self._ram.view, release_range=self._ram.release)
+            self.kernel = Kernel(
+                host=self.host,
+                frames=self._frames,
+                clock=Timekeeper(self.host, options.virtual_time),
+                seed=options.seed,
+            )
+            self.kernel.binfmt_elf = loader.load
+            self._build_tree()
+            self.task = self._start()
+        except BaseException:
+            self.host.close()
+            raise
+
+    def _build_tree(self) -> None:
+        """Put the guest's files together."""
+        options = self.options
+        try:
+            build_tree(
+                self.kernel,
+                TreeOptions(
+                    root=options.root or "/",
+                    isolate=options.isolate,
+                    binds=[Bind(host, guest, writable) for host, guest, writable in options.binds],
+                    program=options.program if options.isolate else None,
+                ),
+            )
+        except OSError as error:
+            raise StartError(STATUS_OWN_FAILURE, f"{error.filename or options.root}: {error.strerror}") from error
+        except SyscallError as error:
+            name = errno.errno_name(error.errno)
+            raise StartError(STATUS_OWN_FAILURE, f"the guest's files can't be put together: {name}") from error
+
+    def _start(self) -> Task:
+        """Load the program."""
+        options = self.options
+        try:
+            return start_first_task(
+                self.kernel,
+                path=os.fsencode(options.program),
+                argv=options.argv,
+                envp=[name + b"=" + value for name, value in options.env.items()],
+                cwd=os.fsencode(options.cwd or self._default_cwd()),
+                attach_cpu=self._attach_cpu,
+            )
+        except ExecError as error:
+            status = STATUS_NOT_FOUND if error.errno in (errno.ENOENT, errno.ENOTDIR) else STATUS_NOT_RUNNABLE
+            raise StartError(status, f"{options.program}: {error.reason}") from error
+
+    def _default_cwd(self) -> str:
+        """Where we are, as far as the guest has such a place."""
+        if self.options.root or self.options.isolate:
+            return "/"
+        return os.getcwd()
+
+    def _attach_cpu(self, arch: str) -> None:
+        self._cpu: UnicornCpu = create_cpu(arch, self._ram, self._frames.code_frames)
+        self._frames.flush_code = self._cpu.flush_code
+        self.kernel.attach_cpu(architectures.get(arch), self._cpu)
+
+    def run(self) -> int:
+        """Run the guest to its end; the exit status as a shell shows it."""
+        self._cpu.handler = EntryPath(self.kernel, self.task)
+        self.host.on_signal = self._on_signal
+        self.host.watch_signals()
+        timer = None
+        if self.options.timeout_s is not None:
+            timer = threading.Timer(self.options.timeout_s, self._time_is_up)
+            timer.daemon = True
+            timer.start()
+        try:
+            self._cpu.run()
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self.host.close()
+        if self.timed_out:
+            return STATUS_TIMEOUT
+        code = self.task.exit_code or 0
+        return 128 + (code & 0x7F) if code & 0x7F else code >> 8 & 0xFF
+
+    # -- from other host threads --------------------------------------------------------------------------------------
+    def _on_signal(self, signum: int) -> None:
+        """A signal came in: see that a computing guest notices at once."""
+        task = self.kernel.current
+        bit = 1 << signum - 1
+        if task.blocked & bit and signum != signal.SIGKILL:
+            return
+        handler = task.sighand.get(signum).handler
+        if handler == SIG_DFL and not (IGNORE_MASK | STOP_MASK) & bit:
+            self._cpu.kill_from_thread()
+        elif handler != SIG_IGN and self._cpu.preemptible:
+            self._cpu.interrupt_from_thread()
+
+    def _time_is_up(self) -> None:
+        self.timed_out = True
+        self.host.inject_signal(signal.SIGKILL)
