@@ -11,6 +11,7 @@ from kernel_model.syscalls.table import SyscallTable
 
 if TYPE_CHECKING:
     from kernel_model.arch import Arch
+    from kernel_model.binfmt import BinaryFormat
     from kernel_model.cpu import Cpu
     from kernel_model.fs.mount import MountNamespace
     from kernel_model.fs.streams import Streams
@@ -69,13 +70,19 @@ class Kernel:
         clock.count_entries(self.stats)
         self.mounts: MountNamespace
         """The tree of mounts; set once the first file system is there."""
+        self.binfmt_elf: BinaryFormat
+        """The reader of program files; set by whoever builds the machine."""
         self.tasks: dict[int, Task] = {}
         self.current: Task
         """The task that runs, or ran last; set by whoever switches to it."""
+        self.last_ino = 0
+        """The last inode number of a pipe or other file that is in no directory (fs/inode.c:get_next_ino())."""
         self.streams: Streams | None = None
         """The emulator's own streams, once a task has them."""
         self.hostname = self.identity.hostname.encode()
         self.domainname = b"(none)"
+        self.sigtramp_frame = 0
+        """The frame that holds `Arch.SIGTRAMP_CODE`; 0 until the first execve needs it."""
         self.signal_work = False
         """A signal may be deliverable to the running task: look before going back to it."""
         if arch is not None and cpu is not None:
