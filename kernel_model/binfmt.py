@@ -97,5 +97,5 @@ class BinaryFormat(Protocol):
 
     def __call__(self, read: ReadAt, size: int, machine: int, task_size: int) -> ProgramPlan:
         """The plan of the file of `size` bytes that `read` reads, for the architecture `machine` (EM_*), whose user
-        addresses end at `task_size`. Raises `NotExecutable`."""
+        addresses end at `task_size`. Raises `NotExecutable`; always if `machine` is 0, "none that there is"."""
         ...

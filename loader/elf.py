@@ -151,4 +151,5 @@ def _other_architecture(header: bytes, e_machine: int, machine: int) -> str:
     if big:
         e_machine = (e_machine & 0xFF) << 8 | e_machine >> 8
     kind = ("32-bit " if header[_EI_CLASS] == _ELFCLASS32 else "") + ("big-endian " if big else "")
-    return f"is a program for {kind}{name(e_machine)}, not for {name(machine)}"
+    wanted = f"not for {name(machine)}" if machine else "for which there is no CPU here"
+    return f"is a program for {kind}{name(e_machine)}, {wanted}"

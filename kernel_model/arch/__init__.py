@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from kernel_model.types import UserPtr
 
@@ -104,6 +104,11 @@ class ArchSignal(Protocol):
 def signal_ops(name: str) -> ArchSignal:
     """The signal half of the architecture called `name`."""
     return cast(ArchSignal, import_module(f"kernel_model.arch.{name}_signal"))
+
+
+NAME_BY_MACHINE: Final = {183: "aarch64", 62: "x86_64"}
+"""e_machine of an ELF file (`Arch.E_MACHINE`) to the architecture's name."""
+DEFAULT: Final = "aarch64"
 
 
 def get(name: str) -> Arch:
