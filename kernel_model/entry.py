@@ -58,6 +58,8 @@ class EntryPath:
         except SyscallError as error:
             result = -error.errno
             restart = error.errno
+        except OSError as error:  # the host's word (kernel_model.host): its errno is Linux's
+            result = -(error.errno or errno.EIO)
         except KeepRegisters:
             self._call_is_over(task, number, (a0, a1, a2, a3, a4, a5), None)
             return
