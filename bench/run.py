@@ -1,0 +1,311 @@
+"""Run the benchmarks under qemu-user and on our machine, and hold the ratios against their bars.
+
+    python bench/run.py                    everything; the table goes to docs/bench.md and the terminal
+    python bench/run.py --arch aarch64 --only getppid,hello --no-write
+
+Rates use CPU time less the CPU time of `hello`, which stays meaningful on a shared machine. Every figure is
+the median of several runs that are interleaved between the peers. Nothing here is a test: a bar that is missed
+is marked in the table, and the status is 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ROOT / "bench" / "src"
+BUILD = ROOT / "build" / "bench"
+HOST_ARCH = {"arm64": "aarch64"}.get(platform.machine(), platform.machine())
+ARCHES = ("aarch64", "x86_64")
+LAUNCH = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from emu.cli.main import main; sys.exit(main())"
+
+# name: (arguments, operations done)
+BENCHMARKS: dict[str, tuple[tuple[str, ...], int]] = {
+    "hello": ((), 1),
+    "getppid": (("200000",), 200_000),
+    "compute": (("400",), 1),
+    "memory": (("20",), 1),
+    "fileio": (("20000", "{tmp}/fileio.dat"), 80_000),
+    "forks": (("2000",), 2000),
+    "threads": (("1000",), 1000),
+    "signals": (("20000",), 20_000),
+}
+HELLO_RUNS = 9
+# Measured elsewhere once: what Qiling, another emulator in Python, does.
+QILING_GETPPID_A_SECOND = 30_000
+QILING_FILEIO_US = 85
+
+
+@dataclass(frozen=True)
+class Run:
+    """One metered run."""
+
+    wall_s: float
+    cpu_s: float
+    rss_kib: int
+    good: bool
+    said: str
+
+
+@dataclass
+class Figures:
+    """All runs of one benchmark under one peer."""
+
+    runs: list[Run] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        """Each run ended well."""
+        return bool(self.runs) and all(run.good for run in self.runs)
+
+    @property
+    def cpu_s(self) -> float:
+        """The median of the CPU times."""
+        return statistics.median(run.cpu_s for run in self.runs)
+
+    @property
+    def wall_s(self) -> float:
+        """The median of the times on the clock."""
+        return statistics.median(run.wall_s for run in self.runs)
+
+    @property
+    def rss_mib(self) -> float:
+        """The largest peak of memory."""
+        return max(run.rss_kib for run in self.runs) / 1024
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One line of the table of ratios."""
+
+    what: str
+    value: str
+    bar: str
+    kept: bool
+
+
+def compiler(arch: str) -> list[str]:
+    """A C compiler for an architecture: the distribution's, else zig's."""
+    for name in (f"{arch.replace('_', '-')}-linux-gnu-gcc", f"{arch}-linux-gnu-gcc"):
+        if shutil.which(name):
+            return [name, "-pthread"]
+    if arch == HOST_ARCH and shutil.which("gcc"):
+        return ["gcc", "-pthread"]
+    return [sys.executable, "-m", "ziglang", "cc", "-target", f"{arch}-linux-musl", "-fno-sanitize=all"]
+
+
+def compile_c(source: Path, arch: str, output: Path) -> Path:
+    """Build a static program, unless it is newer than its source."""
+    if output.exists() and output.stat().st_mtime > source.stat().st_mtime:
+        return output
+    output.parent.mkdir(parents=True, exist_ok=True)
+    command = [*compiler(arch), "-O2", "-g0", "-Wall", "-Wextra", "-static", "-o", str(output), str(source)]
+    subprocess.run(command, check=True)
+    return output
+
+
+def emulator() -> list[str]:
+    """Our command as a person types it, or its text where the package is not installed."""
+    script = Path(sys.executable).parent / "uabi-emu"
+    return [str(script), "run"] if script.exists() else [sys.executable, "-c", LAUNCH, "run"]
+
+
+def peers(arch: str) -> dict[str, list[str]]:
+    """The prefixes that run a program of an architecture here."""
+    found: dict[str, list[str]] = {}
+    if arch == HOST_ARCH:
+        found["native"] = []
+    qemu = shutil.which(f"qemu-{arch}") or shutil.which(f"qemu-{arch}-static")
+    if qemu:
+        found["qemu-user"] = [qemu]
+    found["uabi-emu"] = emulator()
+    return found
+
+
+def metered(command: Sequence[str], work: Path, timeout_s: int) -> Run:
+    """Run a command under the meter, which is small enough not to count in its child's peak of memory."""
+    meter = compile_c(ROOT / "bench" / "meter.c", HOST_ARCH, BUILD / "meter")
+    result = work / "meter.out"
+    done = subprocess.run(
+        [meter, result, str(timeout_s), *command], cwd=work, stdin=subprocess.DEVNULL, capture_output=True, check=True
+    )
+    wall, user, system, rss, how, code = result.read_text().split()
+    said = (done.stdout if how == "exit" and code == "0" else done.stderr).decode("utf-8", "replace").strip()
+    last = said.splitlines()[-1] if said else how
+    return Run(float(wall), float(user) + float(system), int(rss), (how, code) == ("exit", "0"), last)
+
+
+def measure(arch: str, only: set[str], runs: int, timeout_s: int, work: Path) -> dict[tuple[str, str], Figures]:
+    """All benchmarks of an architecture under all peers."""
+    figures: dict[tuple[str, str], Figures] = {}
+    for name, (arguments, _) in BENCHMARKS.items():
+        if name not in only:
+            continue
+        binary = compile_c(SOURCES / f"{name}.c", arch, BUILD / arch / name)
+        words = [word.replace("{tmp}", str(work)) for word in arguments]
+        for _ in range(HELLO_RUNS if name == "hello" else runs):
+            for peer, prefix in peers(arch).items():
+                of = figures.setdefault((name, peer), Figures())
+                if of.runs and not of.good:
+                    continue
+                (work / "fileio.dat").unlink(missing_ok=True)
+                of.runs.append(metered([*prefix, str(binary), *words], work, timeout_s))
+        for peer in peers(arch):
+            of = figures[name, peer]
+            says = f"{of.wall_s:8.3f} s  {of.cpu_s:8.3f} s CPU  {of.rss_mib:7.1f} MiB" if of.good else of.runs[-1].said
+            print(f"{arch:8} {name:8} {peer:10} {says}", flush=True)
+    return figures
+
+
+def trap_us() -> float:
+    """The v3 figure, in a process of its own."""
+    script = ROOT / "bench" / "trap_cost.py"
+    return float(subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout)
+
+
+def import_s(work: Path) -> float:
+    """The time of `python -c 'import unicorn'` on the clock."""
+    command = [sys.executable, "-c", "import unicorn"]
+    return statistics.median(metered(command, work, 60).wall_s for _ in range(HELLO_RUNS))
+
+
+def bars(arch: str, figures: dict[tuple[str, str], Figures], v3_us: float, importing_s: float) -> list[Bar]:
+    """The ratios that were asked for, as far as their figures are there."""
+
+    def net_s(name: str, peer: str) -> float | None:
+        of, start = figures.get((name, peer)), figures.get(("hello", peer))
+        if of is None or not of.good or start is None or not start.good:
+            return None
+        return max(of.cpu_s - start.cpu_s, 1e-6)
+
+    def at_most(what: str, value: float, bar: float, unit: str = "times") -> Bar:
+        return Bar(what, f"{value:.2f} {unit}", f"at most {bar:g}", value <= bar)
+
+    found = []
+    limit = 1.3 if arch == "aarch64" else 1.0
+    for name in ("compute", "memory"):
+        ours, theirs = net_s(name, "uabi-emu"), net_s(name, "qemu-user")
+        if ours and theirs:
+            found.append(at_most(f"{name}, CPU time against qemu-user", ours / theirs, limit))
+    if ours := net_s("getppid", "uabi-emu"):
+        call_us = ours / BENCHMARKS["getppid"][1] * 1e6
+        found.append(at_most(f"getppid, {call_us:.2f} us a call, against v3", call_us / v3_us, 2.5))
+        ratio = 1e6 / call_us / QILING_GETPPID_A_SECOND
+        found.append(Bar("getppid, calls a second against Qiling", f"{ratio:.1f} times", "at least 12", ratio >= 12))
+    if ours := net_s("fileio", "uabi-emu"):
+        call_us = ours / BENCHMARKS["fileio"][1] * 1e6
+        what = f"open/read/write/close, {call_us:.2f} us a call, against v3"
+        found.append(at_most(what, call_us / v3_us, 8))
+        ratio = QILING_FILEIO_US / call_us
+        found.append(Bar("open/read/write/close against Qiling", f"{ratio:.1f} times", "", True))
+    hello = figures.get(("hello", "uabi-emu"))
+    if hello is not None and hello.good:
+        what = f"hello, {hello.wall_s * 1000:.0f} ms, against `python -c 'import unicorn'`"
+        found.append(at_most(what, hello.wall_s / importing_s, 2.5))
+        found.append(at_most("hello, peak memory", hello.rss_mib, 80, "MiB"))
+    return found
+
+
+def machine() -> list[str]:
+    """What the figures were measured on."""
+
+    def first_line(*command: str) -> str:
+        if not shutil.which(command[0]):
+            return "none"
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.partition("\n")[0]
+
+    model = platform.processor() or HOST_ARCH
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    try:
+        engine = version("unicorn")
+    except PackageNotFoundError:
+        engine = "unknown"
+    return [
+        f"CPU: {model}, {os.cpu_count()} cores",
+        f"kernel: {platform.system()} {platform.release()}, {HOST_ARCH}",
+        f"Python {platform.python_version()}, Unicorn {engine}",
+        f"peer: {first_line('qemu-aarch64', '--version')}",
+        f"date: {time.strftime('%Y-%m-%d')}",
+    ]
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first row is the head."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+
+
+def report(results: dict[str, dict[tuple[str, str], Figures]], v3_us: float, importing_s: float) -> str:
+    """The Markdown text."""
+    parts = ["# Benchmarks", "", "Written by `make bench`; `bench/` holds the sources and the runner.", ""]
+    parts += [f"- {line}" for line in machine()]
+    parts += [
+        "",
+        f"v3, the cost of one trap that does as much as half a bounce (`bench/trap_cost.py`): **{v3_us:.2f} us**.",
+        f"`python -c 'import unicorn'`: **{importing_s * 1000:.0f} ms**. CPU times are net of `hello`'s.",
+    ]
+    for arch, figures in results.items():
+        rows: list[list[str]] = [["what", "reached", "bar", ""]]
+        rows += [[b.what, b.value, b.bar, "" if b.kept else "**missed**"] for b in bars(arch, figures, v3_us, importing_s)]
+        parts += ["", f"## {arch} guests", "", table(rows), ""]
+        names = list(peers(arch))
+        rows = [["benchmark", *names]]
+        for name in BENCHMARKS:
+            cells = [figures.get((name, peer)) for peer in names]
+            if any(cells):
+                rows.append([name, *map(_cell, cells)])
+        parts.append(table(rows))
+    return "\n".join(parts) + "\n"
+
+
+def _cell(of: Figures | None) -> str:
+    if of is None:
+        return "-"
+    if not of.good:
+        return "fails"
+    return f"{of.cpu_s:.3f} s CPU, {of.wall_s:.3f} s, {of.rss_mib:.0f} MiB"
+
+
+def main() -> int:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description="Run the benchmarks and write docs/bench.md.")
+    parser.add_argument("--arch", choices=ARCHES, action="append")
+    parser.add_argument("--only", help="comma-separated benchmarks; hello is always among them")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--timeout", type=int, default=120, metavar="SECONDS")
+    parser.add_argument("--no-write", action="store_true", help="leave docs/bench.md alone")
+    options = parser.parse_args()
+    only = {"hello", *options.only.split(",")} if options.only else set(BENCHMARKS)
+    if only - set(BENCHMARKS):
+        parser.error(f"no benchmark called {', '.join(sorted(only - set(BENCHMARKS)))}")
+    with tempfile.TemporaryDirectory(prefix="uabi-bench-") as scratch:
+        work = Path(scratch)
+        v3_before, importing = trap_us(), import_s(work)
+        arches = options.arch or ARCHES
+        results = {arch: measure(arch, only, options.runs, options.timeout, work) for arch in arches}
+        v3 = statistics.mean((v3_before, trap_us()))
+    text = report(results, v3, importing)
+    print(text)
+    if not options.no_write:
+        (ROOT / "docs").mkdir(exist_ok=True)
+        (ROOT / "docs" / "bench.md").write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
