@@ -32,19 +32,8 @@ AttachCpu = Callable[[str], None]
 """Called with an architecture's name: gives the kernel a CPU of it (`Kernel.attach_cpu`)."""
 
 
-def start_first_task(
-    kernel: Kernel,
-    *,
-    path: bytes,
-    argv: list[bytes],
-    envp: list[bytes],
-    cwd: bytes = b"/",
-    attach_cpu: AttachCpu | None = None,
-) -> Task:
-    """Make the first task and put the program at `path` (in the guest's tree, from `cwd`) into it; ExecError.
-
-    `attach_cpu`: for a kernel that has no CPU yet, called once it is known what the program is for.
-    """
+def make_first_task(kernel: Kernel) -> Task:
+    """A task of the user who runs the emulator, at the root of the tree, without memory, files or a program."""
     identity = kernel.identity
     root = kernel.mounts.root
     # Like Linux's own first process it has no memory until its execve.
@@ -61,13 +50,30 @@ def start_first_task(
         signal=SignalStruct(FIRST_PID, FIRST_PID, FIRST_PID, rlim=default_limits()),
         start_time_ns=kernel.clock.now_ns(CLOCK_BOOTTIME),
     )
+    kernel.tasks[task.pid] = task
+    kernel.current = task
+    return task
+
+
+def start_first_task(
+    kernel: Kernel,
+    *,
+    path: bytes,
+    argv: list[bytes],
+    envp: list[bytes],
+    cwd: bytes = b"/",
+    attach_cpu: AttachCpu | None = None,
+) -> Task:
+    """Make the first task and put the program at `path` (in the guest's tree, from `cwd`) into it; ExecError.
+
+    `attach_cpu`: for a kernel that has no CPU yet, called once it is known what the program is for.
+    """
+    task = make_first_task(kernel)
     try:
         task.fs.pwd = path_lookup(task, AT_FDCWD, cwd)
     except SyscallError as error:
         shown = cwd.decode(errors="backslashreplace")
         raise ExecError(error.errno, f"its working directory {shown} can't be entered") from None
-    kernel.tasks[task.pid] = task
-    kernel.current = task
     open_streams(kernel, task, task.files)
     if attach_cpu is not None:
         attach_cpu(_architecture(task, path))
