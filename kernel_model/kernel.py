@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kernel_model.arch import Arch
     from kernel_model.binfmt import BinaryFormat
     from kernel_model.cpu import Cpu
+    from kernel_model.fs.dentry import Mount
     from kernel_model.fs.mount import MountNamespace
     from kernel_model.fs.streams import Streams
     from kernel_model.host import Host
@@ -72,6 +73,8 @@ class Kernel:
         """The tree of mounts; set once the first file system is there."""
         self.binfmt_elf: BinaryFormat
         """The reader of program files; set by whoever builds the machine."""
+        self.shm_mnt: Mount | None = None
+        """What memfd_create(2) makes its files on (`kernel_model.fs.memfd`)."""
         self.tasks: dict[int, Task] = {}
         self.current: Task
         """The task that runs, or ran last; set by whoever switches to it."""

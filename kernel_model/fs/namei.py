@@ -361,7 +361,8 @@ def d_path(task_or_root: Task | Path, path: Path) -> bytes:
     while not (dentry is root.dentry and mnt is root.mnt):
         if dentry is mnt.mnt_root:
             if mnt.mnt_parent is None or mnt.mnt_mountpoint is None:
-                reachable = False
+                # A mount of the kernel's own is in no tree, and out of nobody's reach (fs/d_path.c:simple_dname()).
+                reachable = not mnt.mnt_id
                 break
             dentry, mnt = mnt.mnt_mountpoint, mnt.mnt_parent
             continue

@@ -233,6 +233,14 @@ class AddressSpace:
         frames.cached(self, count)
         return frame
 
+    def read_ahead(self, first: int, last: int) -> None:
+        """Bring in pages [first, last), but no more than `_FILL_PAGES` of them, that lie behind the file."""
+        index = first
+        while index < min(last, first + _FILL_PAGES):
+            if index not in self.pages and self._read_in(index, min(last, first + _FILL_PAGES) - index) is None:
+                return
+            index += 1
+
     # -- size and holes -----------------------------------------------------------------------------------------------
     def truncate(self, size: int) -> None:
         """The file now has `size` bytes (its inode says so already): what lies beyond is gone, in mappings too."""

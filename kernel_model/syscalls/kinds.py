@@ -55,6 +55,7 @@ PathBuffer = Annotated[UserPtr, Param("ptr", "outbuf", "return")]
 """A buffer of which the call's result says how much was written."""
 XattrFlags = Annotated[int, Param("int", "flags", "xattr")]
 XattrBuffer = Annotated[UserPtr, Param("ptr", "outbuf", "return")]
+XattrArgs = Annotated[UserPtr, Param("ptr", "struct", "xattr_args")]
 XattrValue = Annotated[UserPtr, Param("ptr", "inbuf", "size")]
 
 # -- time, as file calls take it ---------------------------------------------------------------------------
@@ -136,3 +137,16 @@ OutSigInfo = Annotated[UserPtr, Param("ptr", "outstruct", "siginfo")]
 ItimerWhich = Annotated[int, Param("int", "enum", "itimer")]
 Itimerval = Annotated[UserPtr, Param("ptr", "struct", "itimerval")]
 OutItimerval = Annotated[UserPtr, Param("ptr", "outstruct", "itimerval")]
+
+# -- memory ------------------------------------------------------------------------------------------------
+MmapProt = Annotated[int, Param("ulong", "flags", "prot")]
+MmapFlags = Annotated[int, Param("ulong", "flags", "mmap")]
+MremapFlags = Annotated[int, Param("ulong", "flags", "mremap")]
+MadviseAdvice = Annotated[int, Param("int", "enum", "madvise")]
+MsyncFlags = Annotated[int, Param("int", "flags", "msync")]
+MlockFlags = Annotated[int, Param("int", "flags", "mlock")]
+MlockallFlags = Annotated[int, Param("int", "flags", "mlockall")]
+MemfdFlags = Annotated[int, Param("uint", "flags", "memfd")]
+MembarrierCmd = Annotated[int, Param("int", "enum", "membarrier")]
+MembarrierFlags = Annotated[int, Param("uint", "flags", "membarrier")]
+PkeyAccess = Annotated[int, Param("ulong", "flags", "pkey_access")]
