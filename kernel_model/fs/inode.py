@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kernel_model.abi import errno
 from kernel_model.types import SyscallError
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from kernel_model.task import Task
 
 
-@dataclass(frozen=True, slots=True)
-class Kstat:
+class Kstat(NamedTuple):
     """What stat(2) tells of an inode, in Linux's field names; times in nanoseconds, `blocks` of 512 bytes."""
 
     dev: int
@@ -37,8 +36,7 @@ class Kstat:
     btime_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Kstatfs:
+class Kstatfs(NamedTuple):
     """What statfs(2) tells of a file system; sizes in blocks of `bsize` bytes."""
 
     type: int
@@ -53,8 +51,7 @@ class Kstatfs:
     flags: int
 
 
-@dataclass(frozen=True, slots=True)
-class DirEntry:
+class DirEntry(NamedTuple):
     """One name of a directory, as getdents64(2) shows it (`d_type`: DT_*, the file type bits of the mode >> 12)."""
 
     name: bytes
@@ -223,6 +220,27 @@ class Inode:
 
     def touch_atime(self) -> None:
         """It was read: stamp the time of access, where the file system keeps one."""
+
+    def punch_hole(self, start: int, end: int) -> None:
+        """Make bytes [start, end) of a regular file zeros, its size unchanged (fallocate(2))."""
+        raise SyscallError(errno.EOPNOTSUPP)
+
+    # Extended attributes: `kernel_model.fs.xattr` has checked that the caller may, and XATTR_CREATE, XATTR_REPLACE.
+    def getxattr(self, name: bytes) -> bytes:
+        """The attribute's value; ENODATA."""
+        raise SyscallError(errno.EOPNOTSUPP)
+
+    def setxattr(self, name: bytes, value: bytes, flags: int) -> None:
+        """Set the attribute."""
+        raise SyscallError(errno.EOPNOTSUPP)
+
+    def removexattr(self, name: bytes) -> None:
+        """Remove the attribute; ENODATA."""
+        raise SyscallError(errno.EOPNOTSUPP)
+
+    def listxattr(self) -> list[bytes]:
+        """The names of all attributes."""
+        return []
 
     def write_back(self) -> None:
         """fsync(2): bring changed pages to where the file really lives; nothing to do in memory."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi import errno
 from kernel_model.abi.fs import RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT
-from kernel_model.abi.resource import RLIM_INFINITY, RLIMIT_FSIZE
+from kernel_model.abi.resource import RLIMIT_FSIZE
 from kernel_model.cred import CAP_CHOWN, CAP_FSETID, CAP_MKNOD
 from kernel_model.fs.dentry import Dentry, Path
 from kernel_model.fs.namei import (
@@ -372,11 +372,25 @@ def vfs_truncate(task: Task, path: Path, size: int) -> None:
 def do_truncate(task: Task, inode: Inode, size: int) -> None:
     """Set a file's size, within RLIMIT_FSIZE; set-user-ID and set-group-ID go. fs/open.c:do_truncate()."""
     if size > inode.i_size:
-        limit = task.signal.rlim.get(RLIMIT_FSIZE, (RLIM_INFINITY, RLIM_INFINITY))[0]
-        if limit != RLIM_INFINITY and size > limit:
-            raise SyscallError(errno.EFBIG)
+        check_new_size(task, inode, size)
     inode.truncate(size)
     drop_privileges(task, inode)
+
+
+def check_new_size(task: Task, inode: Inode, size: int) -> None:
+    """EFBIG, with SIGXFSZ, for a file that would grow beyond RLIMIT_FSIZE. fs/attr.c:inode_newsize_ok()."""
+    if size > task.signal.rlim[RLIMIT_FSIZE][0]:
+        raise file_too_big(task)
+
+
+def file_too_big(task: Task) -> SyscallError:
+    """EFBIG, with SIGXFSZ for the task."""
+    from kernel_model.abi.signal import SI_USER, SIGXFSZ
+    from kernel_model.signal.send import send_signal
+    from kernel_model.signal.sighand import SigInfo
+
+    send_signal(task.kernel, task, SigInfo(SIGXFSZ, SI_USER, fields=(("pid", task.tgid), ("uid", task.cred.uid))))
+    return SyscallError(errno.EFBIG)
 
 
 def drop_privileges(task: Task, inode: Inode) -> None:
