@@ -78,7 +78,6 @@ class StreamInode(Inode):
         fs_type = "pipefs" if st.mode & _S_IFMT == _S_IFIFO else "host"
         super().__init__(SuperBlock(fs_type, st.dev), st.ino, st.mode, st.uid, st.gid, st.ctime_ns)
         self.i_rdev = st.rdev
-        self.volatile = False
         self.streams = streams
         self.host_fds = [fd]
         self.terminal: Terminal | None = None

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from kernel_model.task import Task
 
 _DECISECOND_NS: Final = 100_000_000
-_TTY_MAJOR_OF_PTS: Final = 136 << 8
 
 # cmd -> (layout of the argument, when: 0 now, 1 after output drained, 2 and input flushed)
 _SET: Final = {
