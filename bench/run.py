@@ -261,7 +261,8 @@ def report(results: dict[str, dict[tuple[str, str], Figures]], v3_us: float, imp
     ]
     for arch, figures in results.items():
         rows: list[list[str]] = [["what", "reached", "bar", ""]]
-        rows += [[b.what, b.value, b.bar, "" if b.kept else "**missed**"] for b in bars(arch, figures, v3_us, importing_s)]
+        found = bars(arch, figures, v3_us, importing_s)
+        rows += [[bar.what, bar.value, bar.bar, "" if bar.kept else "**missed**"] for bar in found]
         parts += ["", f"## {arch} guests", "", table(rows), ""]
         names = list(peers(arch))
         rows = [["benchmark", *names]]
