@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NewType, Protocol
+from typing import NamedTuple, NewType, Protocol
 
 HostNode = NewType("HostNode", int)
 """A handle for one file of a host tree (a directory that can be walked from, or a leaf); never a path."""
 
 
-@dataclass(frozen=True, slots=True)
-class HostStat:
+class HostStat(NamedTuple):
     """What lstat(2) says of a host file. Times in nanoseconds, blocks of 512 bytes."""
 
     dev: int

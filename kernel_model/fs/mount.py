@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
 
 from kernel_model.abi import errno
-from kernel_model.abi.mount import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RELATIME
+from kernel_model.abi.mount import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_RELATIME
 from kernel_model.fs.dentry import Dentry, Mount, Path
-from kernel_model.fs.namei import d_lookup
+from kernel_model.fs.namei import MAXSYMLINKS, d_lookup
+from kernel_model.fs.overlay import Leaf, OverlaySuperBlock
 from kernel_model.fs.tmpfs import MemoryDirectory, MemorySuperBlock
 from kernel_model.types import SyscallError
 
@@ -39,8 +42,8 @@ class Bind:
 class TreeOptions:
     """What the guest's tree is made of.
 
-    `root`: the host directory beneath the overlay. `isolate`: nothing of the host at all. `program`: the host file
-    that is put at the same place of an isolated tree, so that it can be run.
+    `root`: the host directory beneath the overlay. `isolate`: nothing of the host at all. `program`: the absolute
+    name of the host file that is shown there in an isolated tree, so that it can be run.
     """
 
     root: str = "/"
@@ -76,28 +79,56 @@ class MountNamespace:
         self.mounts.append(mnt)
         if mnt.mnt_mountpoint is not None:
             mnt.mnt_mountpoint.mounted = mnt
+            self._hold(mnt.mnt_mountpoint)
         return mnt
 
-    def path_of(self, guest: bytes) -> Path:
-        """The place at an absolute name, through mounts but not through links; missing directories are made in memory.
+    @staticmethod
+    def _hold(mountpoint: Dentry) -> None:
+        """A file of the host that is mounted on must keep its name, whatever happens on the host."""
+        inode = mountpoint.d_inode
+        if isinstance(inode, Leaf) and inode.volatile:
+            inode.copy_up()
+            mountpoint.d_parent.children[mountpoint.d_name] = mountpoint
 
-        ENOTDIR when something else is in the way.
+    def path_of(self, guest: bytes, *, make: bool = True) -> Path:
+        """The place at a name from the root, as root would walk it; missing directories are made (in memory, in an
+        overlay) unless `make` is false. ENOTDIR, ELOOP, ENOENT.
         """
-        mnt, dentry = self.root
-        for name in guest.split(b"/"):
+        root = self.root
+        mnt, dentry = root
+        pending = guest.split(b"/")[::-1]
+        links = 0
+        while pending:
+            name = pending.pop()
             if name in (b"", b"."):
                 continue
-            dentry = self._child(dentry, name)
+            if name == b"..":
+                while dentry is mnt.mnt_root and mnt.mnt_mountpoint is not None and mnt.mnt_parent is not None:
+                    dentry, mnt = mnt.mnt_mountpoint, mnt.mnt_parent
+                dentry = dentry.d_parent
+                continue
+            child = d_lookup(dentry, name)
+            if child is None:
+                if not make:
+                    raise SyscallError(errno.ENOENT)
+                child = self._make_directory(dentry, name)
+            if child.d_inode.is_link:
+                links += 1
+                if links > MAXSYMLINKS:
+                    raise SyscallError(errno.ELOOP)
+                target = child.d_inode.readlink()
+                if target[:1] == b"/":
+                    mnt, dentry = root
+                pending += target.split(b"/")[::-1]
+                continue
+            dentry = child
             while dentry.mounted is not None:
                 mnt = dentry.mounted
                 dentry = mnt.mnt_root
         return Path(mnt, dentry)
 
-    def _child(self, directory: Dentry, name: bytes) -> Dentry:
-        """The subdirectory `name`, made if it is not there."""
-        child = d_lookup(directory, name)
-        if child is not None:
-            return child
+    def _make_directory(self, directory: Dentry, name: bytes) -> Dentry:
+        """A directory to mount on or to lead to a mount point."""
         inode = directory.d_inode
         if not inode.is_dir:
             raise SyscallError(errno.ENOTDIR)
@@ -110,22 +141,59 @@ def build_tree(kernel: Kernel, options: TreeOptions) -> MountNamespace:
     """The mounts of a run; also kept as `kernel.mounts`. OSError and SyscallError for what is not there."""
     namespace = MountNamespace()
     kernel.mounts = namespace
-    root_dev = namespace.new_dev()
-    sb = MemorySuperBlock(kernel, root_dev)
-    namespace.add(Mount(Dentry(b"/", None, sb.make_root(0o755)), None, None, "tmpfs", MS_RELATIME))
+    if options.isolate:
+        root = MemorySuperBlock(kernel, namespace.new_dev()).make_root(0o755)
+        namespace.add(Mount(Dentry(b"/", None, root), None, None, "tmpfs", MS_RELATIME))
+    else:
+        lower = OverlaySuperBlock(kernel, kernel.host.open_tree(options.root, writable=False))
+        namespace.add(Mount(Dentry(b"/", None, lower.root_inode()), None, None, "overlay", MS_RELATIME))
     kernel_fs = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RELATIME
     _mount_late(kernel, b"/proc", "proc", kernel_fs, lambda: _import("procfs").make_root(kernel))
     _mount_late(kernel, b"/sys", "sysfs", kernel_fs, lambda: _import("sysfs").make_root(kernel))
     _mount_late(kernel, b"/dev", "devtmpfs", MS_NOSUID | MS_RELATIME, lambda: _import("devfs").make_root(kernel))
-    _mount_late(kernel, b"/tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_RELATIME, lambda: _new_tmpfs(kernel))
+    if options.isolate or options.root != "/":
+        _mount_late(kernel, b"/tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_RELATIME, lambda: _new_tmpfs(kernel))
+    if options.isolate and options.program is not None:
+        bind(kernel, Bind(options.program, options.program))
+    for one in options.binds:
+        bind(kernel, one)
     return namespace
+
+
+def bind(kernel: Kernel, what: Bind) -> Mount:
+    """Mount a directory or file of the host. OSError when the host lacks it."""
+    tree = kernel.host.open_tree(what.host, writable=what.writable)
+    fs_type = "bind"
+    sb: OverlaySuperBlock
+    if what.writable:
+        from kernel_model.fs.bound import BoundSuperBlock
+
+        sb = BoundSuperBlock(kernel, tree, fs_type=fs_type)
+    else:
+        sb = OverlaySuperBlock(kernel, tree, fs_type=fs_type, readonly=True)
+    root = sb.root_inode()
+    mnt, dentry = _mount_point(kernel, os.fsencode(what.guest), is_dir=root.is_dir)
+    flags = MS_RELATIME if what.writable else MS_RELATIME | MS_RDONLY
+    return kernel.mounts.add(Mount(Dentry(b"/", None, root), dentry, mnt, what.host, flags, fs_type))
+
+
+def _mount_point(kernel: Kernel, guest: bytes, *, is_dir: bool) -> Path:
+    """Where to mount: made if it is not there; ENOTDIR, EISDIR when it is of the other kind."""
+    namespace = kernel.mounts
+    directory, _, name = guest.rstrip(b"/").rpartition(b"/")
+    if not is_dir and name not in (b"", b".", b".."):
+        place = namespace.path_of(directory)
+        if d_lookup(place.dentry, name) is None:
+            inode = place.inode.create(name, 0o644, 0, 0)
+            place.dentry.children[name] = Dentry(name, place.dentry, inode)
+    place = namespace.path_of(guest)
+    if place.inode.is_dir is not is_dir:
+        raise SyscallError(errno.ENOTDIR if is_dir else errno.EISDIR)
+    return place
 
 
 def _import(name: str) -> MakesRoot:
     """A module of this package, imported when it is first needed."""
-    from importlib import import_module
-    from typing import cast
-
     return cast("MakesRoot", import_module(f"kernel_model.fs.{name}"))
 
 

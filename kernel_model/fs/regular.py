@@ -92,9 +92,13 @@ class RegularFile(File):
         return count
 
     def _room(self, task: Task, limit: int, pos: int) -> int:
-        """How much may be written at `pos` (bytes, at least 1); EFBIG when that is nothing."""
+        """How much may be written at `pos` (bytes, at least 1); EFBIG (and SIGXFSZ) when that is nothing."""
         if pos >= limit:
-            raise SyscallError(errno.EFBIG)
+            if limit == LLONG_MAX:
+                raise SyscallError(errno.EFBIG)
+            from kernel_model.fs.vfs import file_too_big
+
+            raise file_too_big(task)
         return limit - pos
 
     def llseek(self, task: Task, offset: int, whence: int) -> int:
@@ -139,4 +143,4 @@ class RegularFile(File):
 
     def release(self) -> None:
         """See `File`."""
-        self.inode.closed()
+        self.inode.closed_at(None if self.f_path is None else self.f_path.dentry)

@@ -14,8 +14,9 @@ from kernel_model.mm.pagecache import AddressSpace
 from kernel_model.types import PAGE_SIZE, SyscallError
 
 if TYPE_CHECKING:
-    from kernel_model.fs.dentry import Path
+    from kernel_model.fs.dentry import Dentry, Path
     from kernel_model.fs.file import File
+    from kernel_model.host import HostNode, HostStat
     from kernel_model.kernel import Kernel
     from kernel_model.task import Task
 
@@ -62,15 +63,47 @@ class MemorySuperBlock(SuperBlock):
 class MemoryInode(Inode):
     """What all kinds have in common."""
 
-    __slots__ = ("i_opens",)
+    __slots__ = ("__weakref__", "i_dev", "i_opens", "lower", "name", "origin", "parent")
 
     i_sb: MemorySuperBlock
 
     def __init__(self, sb: MemorySuperBlock, ino: int, mode: int, uid: int, gid: int, now_ns: int) -> None:
         super().__init__(sb, ino, mode, uid, gid, now_ns)
         self.volatile = False
+        self.i_dev = sb.dev
+        """st_dev: the file system's, unless the inode was taken from another one."""
         self.i_opens = 0
         """Open descriptions of it."""
+        self.origin: HostNode | None = None
+        """Where it is on the host; None for what was made in memory, and always None in a tmpfs."""
+        self.lower: HostStat | None = None
+        """What the host said of it."""
+        self.parent: MemoryDirectory | None = None
+        """The directory it was found in, and under which name, while it is still the host's own."""
+        self.name = b""
+
+    def blocks(self) -> int:
+        """How much it takes, in blocks of 512 bytes."""
+        return 0
+
+    def getattr(self) -> Kstat:
+        """See `Inode`."""
+        return Kstat(
+            self.i_dev,
+            self.i_ino,
+            self.i_mode,
+            self.i_nlink,
+            self.i_uid,
+            self.i_gid,
+            self.i_rdev,
+            self.i_size,
+            PAGE_SIZE,
+            self.blocks(),
+            self.i_atime_ns,
+            self.i_mtime_ns,
+            self.i_ctime_ns,
+            self.i_btime_ns,
+        )
 
     def changing(self) -> None:
         """It is about to change: EROFS, or whatever must be done first."""
@@ -91,6 +124,31 @@ class MemoryInode(Inode):
         self.changing()
         super().setattr(mode=mode, uid=uid, gid=gid, atime_ns=atime_ns, mtime_ns=mtime_ns, ctime_ns=ctime_ns)
 
+    def getxattr(self, name: bytes) -> bytes:
+        """See `Inode`."""
+        value = (self.xattrs or {}).get(name)
+        if value is None:
+            raise SyscallError(errno.ENODATA)
+        return value
+
+    def setxattr(self, name: bytes, value: bytes, flags: int) -> None:
+        """See `Inode`."""
+        self.changing()
+        if self.xattrs is None:
+            self.xattrs = {}
+        self.xattrs[name] = value
+
+    def removexattr(self, name: bytes) -> None:
+        """See `Inode`."""
+        self.getxattr(name)
+        self.changing()
+        if self.xattrs is not None:
+            del self.xattrs[name]
+
+    def listxattr(self) -> list[bytes]:
+        """See `Inode`."""
+        return list(self.xattrs or ())
+
     def put_link(self) -> None:
         """A name of it is gone; the last one takes the contents along, unless it is open."""
         self.i_nlink -= 1
@@ -108,12 +166,8 @@ class MemoryInode(Inode):
         if now_ns - atime_ns >= _DAY_NS:
             self.i_atime_ns = now_ns
 
-    def opened(self) -> None:
-        """One more open description."""
-        self.i_opens += 1
-
-    def closed(self) -> None:
-        """One open description less."""
+    def closed_at(self, dentry: Dentry | None) -> None:
+        """One open description less; it was opened as `dentry`."""
         self.i_opens -= 1
         if not self.i_opens and not self.i_nlink:
             self.drop()
@@ -151,25 +205,9 @@ class MemoryFile(MemoryInode):
         self.i_size = max(self.i_size, end)
         self.i_mtime_ns = self.i_ctime_ns = self.i_sb.now_ns()
 
-    def getattr(self) -> Kstat:
-        """See `Inode`; the blocks are those in the page cache, as on tmpfs."""
-        blocks = 0 if self.mapping is None else self.mapping.nrpages * 8
-        return Kstat(
-            self.i_sb.dev,
-            self.i_ino,
-            self.i_mode,
-            self.i_nlink,
-            self.i_uid,
-            self.i_gid,
-            0,
-            self.i_size,
-            PAGE_SIZE,
-            blocks,
-            self.i_atime_ns,
-            self.i_mtime_ns,
-            self.i_ctime_ns,
-            self.i_btime_ns,
-        )
+    def blocks(self) -> int:
+        """Those in the page cache, as on tmpfs."""
+        return 0 if self.mapping is None else self.mapping.nrpages * 8
 
     def open(self, path: Path, flags: int, task: Task) -> File:
         """See `Inode`."""
@@ -186,6 +224,12 @@ class MemoryFile(MemoryInode):
             mapping.truncate(size)
         self.i_mtime_ns = self.i_ctime_ns = self.i_sb.now_ns()
 
+    def punch_hole(self, start: int, end: int) -> None:
+        """See `Inode`."""
+        self.changing()
+        self.page_cache().punch_hole(start, end)
+        self.i_mtime_ns = self.i_ctime_ns = self.i_sb.now_ns()
+
     def drop(self) -> None:
         """See `Inode`."""
         if self.mapping is not None:
@@ -198,14 +242,14 @@ class MemoryLink(MemoryInode):
 
     __slots__ = ("target",)
 
-    def __init__(self, sb: MemorySuperBlock, ino: int, target: bytes, uid: int, gid: int, now_ns: int) -> None:
-        super().__init__(sb, ino, _S_IFLNK | 0o777, uid, gid, now_ns)
+    def __init__(self, sb: MemorySuperBlock, ino: int, mode: int, uid: int, gid: int, now_ns: int) -> None:
+        super().__init__(sb, ino, mode, uid, gid, now_ns)
+        self.target = b""
+
+    def set_target(self, target: bytes) -> None:
+        """Give a new link its text."""
         self.target = target
         self.i_size = len(target)
-
-    def getattr(self) -> Kstat:
-        """See `Inode`; the text takes no blocks."""
-        return _without_blocks(self)
 
     def readlink(self) -> bytes:
         """See `Inode`."""
@@ -216,10 +260,6 @@ class MemorySpecial(MemoryInode):
     """A FIFO, socket or device node."""
 
     __slots__ = ()
-
-    def getattr(self) -> Kstat:
-        """See `Inode`."""
-        return _without_blocks(self)
 
     def open(self, path: Path, flags: int, task: Task) -> File:
         """See `Inode`. A socket's name can't be opened: ENXIO."""
@@ -235,26 +275,6 @@ class MemorySpecial(MemoryInode):
         return open_device(self, path, flags, task)
 
 
-def _without_blocks(inode: Inode) -> Kstat:
-    """What stat(2) tells of an inode that takes no blocks."""
-    return Kstat(
-        inode.i_sb.dev,
-        inode.i_ino,
-        inode.i_mode,
-        inode.i_nlink,
-        inode.i_uid,
-        inode.i_gid,
-        inode.i_rdev,
-        inode.i_size,
-        PAGE_SIZE,
-        0,
-        inode.i_atime_ns,
-        inode.i_mtime_ns,
-        inode.i_ctime_ns,
-        inode.i_btime_ns,
-    )
-
-
 class MemoryDirectory(MemoryInode):
     """A directory: a dict of its names, in the order in which they were made."""
 
@@ -267,7 +287,7 @@ class MemoryDirectory(MemoryInode):
     def getattr(self) -> Kstat:
         """See `Inode`; a directory of a tmpfs is 20 bytes an entry long (mm/shmem.c:BOGO_DIRENT_SIZE)."""
         self.i_size = (len(self.entries) + 2) * _BOGO_DIRENT_SIZE
-        return _without_blocks(self)
+        return super().getattr()
 
     # -- what a derived file system has otherwise --------------------------------------------------------------------
     def find(self, name: bytes) -> Inode | None:
@@ -314,14 +334,9 @@ class MemoryDirectory(MemoryInode):
 
     def create(self, name: bytes, mode: int, uid: int, gid: int, rdev: int = 0) -> Inode:
         """See `Inode`."""
-        sb = self.i_sb
-        inode: MemoryInode
         if mode & _S_IFMT in (0, _S_IFREG):
-            inode = self.new_file(_S_IFREG | mode & 0o7777, uid, gid)
-        else:
-            inode = MemorySpecial(sb, sb.new_ino(), mode, uid, gid, sb.now_ns())
-            inode.i_rdev = rdev
-        return self._add(name, inode)
+            return self._add(name, self.new_file(_S_IFREG | mode & 0o7777, uid, gid))
+        return self._add(name, self.new_special(mode, uid, gid, rdev))
 
     def new_file(self, mode: int, uid: int, gid: int) -> MemoryFile:
         """A regular file without a name."""
@@ -332,6 +347,20 @@ class MemoryDirectory(MemoryInode):
         """An empty directory without a name."""
         sb = self.i_sb
         return MemoryDirectory(sb, sb.new_ino(), mode, uid, gid, sb.now_ns())
+
+    def new_link(self, target: bytes, uid: int, gid: int) -> MemoryLink:
+        """A symbolic link without a name."""
+        sb = self.i_sb
+        inode = MemoryLink(sb, sb.new_ino(), _S_IFLNK | 0o777, uid, gid, sb.now_ns())
+        inode.set_target(target)
+        return inode
+
+    def new_special(self, mode: int, uid: int, gid: int, rdev: int) -> MemorySpecial:
+        """A FIFO, socket or device node without a name."""
+        sb = self.i_sb
+        inode = MemorySpecial(sb, sb.new_ino(), mode, uid, gid, sb.now_ns())
+        inode.i_rdev = rdev
+        return inode
 
     def tmpfile(self, mode: int, uid: int, gid: int, *, linkable: bool) -> Inode:
         """See `Inode`."""
@@ -351,8 +380,7 @@ class MemoryDirectory(MemoryInode):
 
     def symlink(self, name: bytes, target: bytes, uid: int, gid: int) -> Inode:
         """See `Inode`."""
-        sb = self.i_sb
-        return self._add(name, MemoryLink(sb, sb.new_ino(), target, uid, gid, sb.now_ns()))
+        return self._add(name, self.new_link(target, uid, gid))
 
     def link(self, name: bytes, inode: Inode) -> None:
         """See `Inode`."""
