@@ -57,6 +57,11 @@ class Mount:
         self.mnt_id = 0
 
     @property
+    def made(self) -> bool:
+        """Has anybody walked into it yet?"""
+        return self._root is not None
+
+    @property
     def mnt_root(self) -> Dentry:
         """The dentry at the file system's own root."""
         if self._root is None:

@@ -71,6 +71,9 @@ class SuperBlock:
         """What statfs(2) says; a file system of no size of its own unless overridden."""
         return Kstatfs(0, 4096, 0, 0, 0, 0, 0, (self.dev, 0), 255, 0)
 
+    def sync(self) -> None:
+        """syncfs(2): bring what has changed to where it lives; nothing to do in memory."""
+
 
 class Inode:
     """A file, directory, link, device, FIFO or socket. A method that a kind lacks raises the errno Linux has for it.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi import errno
+from kernel_model.abi.fcntl import F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_WRITE
 from kernel_model.abi.fs import RENAME_EXCHANGE
 from kernel_model.fs.inode import DirEntry, Inode, Kstat, Kstatfs, SuperBlock
 from kernel_model.mm.pagecache import AddressSpace
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 TMPFS_MAGIC: Final = 0x01021994
 _BOGO_DIRENT_SIZE: Final = 20
 _DAY_NS: Final = 86_400 * 10**9
+_WRITE_SEALS: Final = F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE
 _S_IFMT: Final = 0o170000
 _S_IFDIR: Final = 0o040000
 _S_IFREG: Final = 0o100000
@@ -200,8 +202,11 @@ class MemoryFile(MemoryInode):
     def write_at(self, pos: int, data: bytes) -> None:
         """Put `data` (not empty) at `pos`, and stamp the time. The caller has checked limits; OutOfMemory, EROFS."""
         self.changing()
-        self.page_cache().write(pos, data)
+        mapping = self.mapping or self.page_cache()
         end = pos + len(data)
+        if mapping.seals & _WRITE_SEALS and (mapping.seals & ~F_SEAL_GROW & _WRITE_SEALS or end > self.i_size):
+            raise SyscallError(errno.EPERM)
+        mapping.write(pos, data)
         self.i_size = max(self.i_size, end)
         self.i_mtime_ns = self.i_ctime_ns = self.i_sb.now_ns()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi import errno
+from kernel_model.abi.fcntl import F_SEAL_EXEC, F_SEAL_GROW, F_SEAL_SHRINK
 from kernel_model.abi.fs import RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT
 from kernel_model.abi.resource import RLIMIT_FSIZE
 from kernel_model.cred import CAP_CHOWN, CAP_FSETID, CAP_MKNOD
@@ -312,6 +313,8 @@ def vfs_chmod(task: Task, path: Path, mode: int) -> None:
         raise SyscallError(errno.EPERM)
     if not cred.in_group(inode.i_gid) and not cred.capable(CAP_FSETID):
         mode &= ~0o2000
+    if (mode ^ inode.i_mode) & 0o111 and inode.mapping is not None and inode.mapping.seals & F_SEAL_EXEC:
+        raise SyscallError(errno.EPERM)
     inode.setattr(mode=mode & 0o7777, ctime_ns=current_time(task))
 
 
@@ -370,7 +373,13 @@ def vfs_truncate(task: Task, path: Path, size: int) -> None:
 
 
 def do_truncate(task: Task, inode: Inode, size: int) -> None:
-    """Set a file's size, within RLIMIT_FSIZE; set-user-ID and set-group-ID go. fs/open.c:do_truncate()."""
+    """Set a file's size, within RLIMIT_FSIZE; set-user-ID and set-group-ID go.
+
+    fs/open.c:do_truncate(), mm/shmem.c:shmem_setattr() for seals.
+    """
+    seals = 0 if inode.mapping is None else inode.mapping.seals
+    if (seals & F_SEAL_SHRINK and size < inode.i_size) or (seals & F_SEAL_GROW and size > inode.i_size):
+        raise SyscallError(errno.EPERM)
     if size > inode.i_size:
         check_new_size(task, inode, size)
     inode.truncate(size)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from kernel_model.abi.errno import ENXIO
+from kernel_model.abi.fcntl import F_SEAL_SEAL
 from kernel_model.types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, SyscallError
 
 if TYPE_CHECKING:
@@ -84,8 +85,8 @@ class AddressSpace:
         """Pages that differ from what lies behind the file."""
         self.i_mmap: dict[Vma, None] = {}
         """The mappings that show this file."""
-        self.seals = 0
-        """F_SEAL_* of fcntl(2)."""
+        self.seals = F_SEAL_SEAL
+        """F_SEAL_* of fcntl(2); only a memfd begins without F_SEAL_SEAL, as on tmpfs."""
         self._holes: list[int] = []
         """Sorted page indices start, end, start, end ...: punched out of the backed part, so they read as zeros."""
 

@@ -13,7 +13,6 @@ from kernel_model.abi.fcntl import (
     AT_SYMLINK_NOFOLLOW,
     F_SEAL_FUTURE_WRITE,
     F_SEAL_GROW,
-    F_SEAL_SHRINK,
     F_SEAL_WRITE,
 )
 from kernel_model.fs import vfs
@@ -37,7 +36,6 @@ from kernel_model.types import PAGE_SIZE, SyscallError, UserPtr
 
 if TYPE_CHECKING:
     from kernel_model.fs.dentry import Path
-    from kernel_model.fs.inode import Inode
     from kernel_model.task import Task
 
 UTIME_NOW: Final = (1 << 30) - 1
@@ -207,24 +205,15 @@ def sys_truncate(task: Task, path: PathPtr, length: Long) -> int:
     return 0
 
 
-def _seals(inode: Inode) -> int:
-    """F_SEAL_* of a memfd; 0 elsewhere."""
-    return 0 if inode.mapping is None else inode.mapping.seals
-
-
 @syscall()
 def sys_ftruncate(task: Task, fd: Fd, length: Offset) -> int:
-    """ftruncate(2). fs/open.c:do_ftruncate(), mm/shmem.c:shmem_setattr()."""
+    """ftruncate(2). fs/open.c:do_ftruncate()."""
     if length < 0:
         raise SyscallError(errno.EINVAL)
     file = fdget(task, fd)
-    inode = file.inode
-    if inode.i_mode & _S_IFMT != _S_IFREG or not file.writable:
+    if file.inode.i_mode & _S_IFMT != _S_IFREG or not file.writable:
         raise SyscallError(errno.EINVAL)
-    seals = _seals(inode)
-    if (seals & F_SEAL_SHRINK and length < inode.i_size) or (seals & F_SEAL_GROW and length > inode.i_size):
-        raise SyscallError(errno.EPERM)
-    vfs.do_truncate(task, inode, length)
+    vfs.do_truncate(task, file.inode, length)
     return 0
 
 
@@ -255,7 +244,7 @@ def sys_fallocate(task: Task, fd: Fd, mode: FallocateMode, offset: Offset, len: 
     end = offset + len
     if end > abi.LLONG_MAX:
         raise SyscallError(errno.EFBIG)
-    seals = _seals(inode)
+    seals = 0 if inode.mapping is None else inode.mapping.seals
     holes = mode & ~_KEEP
     if holes:
         if seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE):
