@@ -14,14 +14,14 @@ from kernel_model.abi import errno
 from kernel_model.abi.fcntl import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, O_RDONLY
 from kernel_model.abi.mount import MS_NOEXEC, MS_NOSUID
 from kernel_model.abi.resource import RLIMIT_STACK
-from kernel_model.abi.signal import SIG_IGN, SIGSEGV
+from kernel_model.abi.signal import SIG_IGN, SIGKILL, SIGSEGV
 from kernel_model.binfmt import BINPRM_BUF_SIZE, NotExecutable, ReadAt
 from kernel_model.events import Execve
 from kernel_model.exec_image import Image, map_image, pick_mmap_layout
 from kernel_model.fs.file import put_file
 from kernel_model.fs.namei import getname, path_at
-from kernel_model.fs.open import may_open
-from kernel_model.fs.permission import MAY_EXEC, MAY_READ, generic_permission
+from kernel_model.fs.permission import MAY_EXEC, MAY_READ, generic_permission, inode_permission
+from kernel_model.mm.frames import OutOfMemory
 from kernel_model.mm.mm import MemoryMap
 from kernel_model.mm.uaccess import copy_from_user_partial, get_user, strncpy_from_user
 from kernel_model.signal.sighand import SigAction, SigAltStack
@@ -44,6 +44,7 @@ MAX_SCRIPTS: Final = 5
 _POINTER: Final = Struct("<Q")
 _BLANKS: Final = b" \t"
 _TERMINATORS: Final = b" \t\0"
+_SHOWN_BYTES: Final = 80
 
 # include/uapi/linux/personality.h
 READ_IMPLIES_EXEC: Final = 0x0400000
@@ -60,7 +61,6 @@ _REASONS: Final = {
     errno.ENOTDIR: "a part of the path is not a directory",
     errno.ELOOP: "too many symbolic links",
     errno.ENAMETOOLONG: "the name is too long",
-    errno.ENOMEM: "not enough guest memory (see --memory)",
 }
 
 
@@ -72,6 +72,20 @@ class ExecError(SyscallError):
     def __init__(self, errno: int, reason: str) -> None:
         super().__init__(errno)
         self.reason = reason
+
+
+def _explained(error: SyscallError) -> ExecError:
+    """`error` with a reason, if it has none yet."""
+    if isinstance(error, ExecError):
+        return error
+    return ExecError(error.errno, _REASONS.get(error.errno, errno.errno_name(error.errno)))
+
+
+def _shown(name: bytes) -> str:
+    """A file's name in a reason: on one line, whatever bytes it has, and not too long."""
+    text = name[:_SHOWN_BYTES].decode(errors="backslashreplace")
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return text + "..." if len(name) > _SHOWN_BYTES else text
 
 
 class Binprm:
@@ -128,10 +142,10 @@ def kernel_execve(task: Task, filename: bytes, argv: list[bytes], envp: list[byt
         bprm.argv = list(argv)
         bprm.envp = list(envp)
         _bprm_execve(task, bprm, first=True)
-    except ExecError:
-        raise
+    except OutOfMemory as error:
+        raise ExecError(error.errno, "needs more memory than the guest has (see --memory)") from error
     except SyscallError as error:
-        raise ExecError(error.errno, _REASONS.get(error.errno, "does not fit into the address space")) from error
+        raise _explained(error) from error
     finally:
         put_file(bprm.file, None)
 
@@ -156,7 +170,7 @@ def open_exec(task: Task, dfd: int, name: bytes, flags: int = 0) -> File:
     try:
         path = path_at(task, dfd, name, follow=not flags & AT_SYMLINK_NOFOLLOW, empty_ok=bool(flags & AT_EMPTY_PATH))
     except SyscallError as error:
-        raise ExecError(error.errno, _REASONS.get(error.errno, f"error {error.errno}")) from error
+        raise _explained(error) from None
     inode = path.inode
     kind = stat.S_IFMT(inode.i_mode)
     if kind == stat.S_IFLNK:
@@ -164,9 +178,9 @@ def open_exec(task: Task, dfd: int, name: bytes, flags: int = 0) -> File:
     if kind != stat.S_IFREG:
         raise ExecError(errno.EACCES, "is a directory" if kind == stat.S_IFDIR else "is not a regular file")
     try:
-        may_open(task, path, MAY_EXEC, O_RDONLY)
+        inode_permission(task.cred, inode, MAY_EXEC)
     except SyscallError as error:
-        raise ExecError(error.errno, "permission denied: it may not be executed") from error
+        raise ExecError(error.errno, "permission denied: it may not be executed") from None
     if path.mnt.mnt_flags & MS_NOEXEC:
         raise ExecError(errno.EACCES, "lies on a file system mounted noexec")
     if _written_by_anyone(task, path):
@@ -284,9 +298,13 @@ def _bprm_execve(task: Task, bprm: Binprm, *, first: bool = False) -> None:
         mm = _begin_new_exec(task, bprm, dumpable=dumpable)
         try:
             start = map_image(task, mm, image, bprm.filename, bprm.argv, bprm.envp, secure=bprm.secureexec)
-        except SyscallError:
+        except OutOfMemory:
             if first:
                 raise
+            raise TaskExit(SIGKILL) from None
+        except SyscallError as error:
+            if first:
+                raise ExecError(error.errno, "does not fit into the address space") from error
             raise TaskExit(SIGSEGV) from None
     finally:
         if interpreter_file is not None:
@@ -306,25 +324,30 @@ def _plan(task: Task, read: ReadAt, size: int) -> ProgramPlan:
         raise ExecError(refusal.errno, refusal.reason) from None
 
 
+def _open_named(task: Task, name: bytes) -> File:
+    """Open a file that a program or script names. An empty name is the working directory here."""
+    if not name:
+        raise ExecError(errno.EACCES, "its name is empty")
+    return open_exec(task, AT_FDCWD, name)
+
+
 def _open_interpreter(task: Task, name: bytes) -> File:
     """The program interpreter (dynamic linker) that a program names."""
     try:
-        return open_exec(task, AT_FDCWD, name)
-    except SyscallError as error:
-        shown = name.decode(errors="backslashreplace")
-        if error.errno == errno.ENOENT:
-            reason = f"needs the interpreter {shown}, which is not in the guest's root (--root DIR gives another root)"
-        else:
-            reason = f"needs the interpreter {shown}: {getattr(error, 'reason', '')}"
-        raise ExecError(error.errno, reason) from None
+        return _open_named(task, name)
+    except ExecError as error:
+        missing = ", which is not in the guest's root (--root DIR gives another root)"
+        why = missing if error.errno == errno.ENOENT else f": {error.reason}"
+        raise ExecError(error.errno, f"needs the interpreter {_shown(name)}{why}") from None
 
 
 def _interpreter_plan(task: Task, file: File, name: bytes) -> ProgramPlan:
     """What the interpreter's file wants; ELIBBAD for one that is no program for this machine."""
-    shown = name.decode(errors="backslashreplace")
+    shown = _shown(name)
     read, size = program_reader(task, file)
     if size < 64:
         raise ExecError(errno.EIO, f"needs the interpreter {shown}, which is cut off")
+    # QUIRK: An interpreter of the wrong ELF type is refused with ELIBBAD; Linux kills the caller with SIGSEGV.
     try:
         return _plan(task, read, size)
     except ExecError as error:
@@ -336,7 +359,7 @@ def _refuse_defect(plan: ProgramPlan, interpreter: ProgramPlan | None) -> None:
     if plan.defect:
         raise ExecError(errno.ENOEXEC, plan.defect)
     if interpreter is not None and interpreter.defect:
-        shown = (plan.interpreter or b"").decode(errors="backslashreplace")
+        shown = _shown(plan.interpreter or b"")
         raise ExecError(errno.ELIBBAD, f"needs the interpreter {shown}, which {interpreter.defect}")
 
 
@@ -368,11 +391,11 @@ def _load_script(task: Task, bprm: Binprm, head: bytes) -> None:
     bprm.argv[:1] = [name, bprm.interp] if argument is None else [name, argument, bprm.interp]
     bprm.interp = name
     try:
-        file = open_exec(task, AT_FDCWD, name)
-    except SyscallError as error:
-        shown = name.decode(errors="backslashreplace")
-        reason = getattr(error, "reason", "")
-        raise ExecError(error.errno, f"is a script for {shown}, which can't be started: {reason}") from None
+        file = _open_named(task, name)
+    except ExecError as error:
+        raise ExecError(
+            error.errno, f"is a script for {_shown(name)}, which can't be started: {error.reason}"
+        ) from None
     put_file(bprm.file, None)
     bprm.file = file
 

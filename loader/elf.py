@@ -10,7 +10,7 @@ from itertools import pairwise
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
-from kernel_model.abi.errno import EIO, ENOEXEC
+from kernel_model.abi.errno import EINVAL, EIO, ENOEXEC
 from kernel_model.binfmt import EXSTACK_DEFAULT, EXSTACK_DISABLE_X, EXSTACK_ENABLE_X, NotExecutable
 from kernel_model.types import PAGE_MASK, PAGE_SIZE, page_align_up
 from loader.plan import LoadPlan, Segment
@@ -27,7 +27,7 @@ _EI_CLASS: Final = 4
 _EI_DATA: Final = 5
 _ELFCLASS32: Final = 1
 _ELFDATA2MSB: Final = 2
-_ET_NAMES: Final = {0: "no type", 1: "an object file (.o)", 4: "a core dump"}
+_ET_NAMES: Final = {0: "of no type", 1: "an object file (.o)", 4: "a core dump"}
 _ET_EXEC: Final = 2
 _ET_DYN: Final = 3
 _PT_LOAD: Final = 1
@@ -35,8 +35,10 @@ _PT_INTERP: Final = 3
 _PT_GNU_STACK: Final = 0x6474E551
 _PF_X: Final = 1
 _PATH_MAX: Final = 4096
+_LOFF_MAX: Final = (1 << 63) - 1
 _PHDRS_MAX_BYTES: Final = 65536
 # PF_X 1, PF_W 2, PF_R 4 to PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4
+_PROT_EXEC: Final = 4
 _PROT: Final = (0, 4, 2, 6, 1, 5, 3, 7)
 
 
@@ -102,6 +104,8 @@ def _interpreter(read: ReadAt, offset: int, filesz: int) -> bytes:
     """PT_INTERP's path, up to its first NUL as C sees it."""
     if not 2 <= filesz <= _PATH_MAX:
         raise NotExecutable(f"names its interpreter in {filesz} bytes; 2 to {_PATH_MAX} are allowed", ENOEXEC)
+    if offset > _LOFF_MAX:
+        raise NotExecutable(f"has its interpreter's name at the impossible offset {offset:#x}", EINVAL)
     name = read(offset, filesz)
     if len(name) < filesz:
         raise NotExecutable("is cut off before the end of its interpreter's name", EIO)
@@ -133,8 +137,9 @@ def _defect(plan: LoadPlan, size: int, task_size: int) -> str:
     for before, after in pairwise(by_address):
         if before.vaddr + before.memsz > after.vaddr:
             return f"is damaged: its segments at {before.vaddr:#x} and {after.vaddr:#x} overlap"
-    if not any(s.vaddr <= plan.entry < s.vaddr + s.memsz for s in plan.segments):
-        return f"is damaged: its entry point {plan.entry:#x} lies in no segment"
+    page = plan.entry & PAGE_MASK
+    if not any(s.prot & _PROT_EXEC and s.vaddr & PAGE_MASK <= page < s.vaddr + s.memsz for s in plan.segments):
+        return f"is damaged: its entry point {plan.entry:#x} lies in no executable segment"
     return ""
 
 
@@ -144,7 +149,7 @@ def _other_architecture(header: bytes, e_machine: int, machine: int) -> str:
     from elftools.elf.enums import ENUM_E_MACHINE
 
     def name(number: int) -> str:
-        symbol = next((key for key, value in ENUM_E_MACHINE.items() if value == number), None)
+        symbol = next((key for key, value in ENUM_E_MACHINE.items() if value == number != 0), None)
         return describe_e_machine(symbol) if symbol else f"machine number {number}"
 
     big = header[_EI_DATA] == _ELFDATA2MSB
