@@ -1,0 +1,1 @@
+"""Tests of execve and the first task."""
