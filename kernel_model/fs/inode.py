@@ -86,6 +86,9 @@ class Inode:
         "i_rdev", "i_sb", "i_size", "i_uid", "i_write_hint", "locks", "mapping", "volatile", "xattrs",
     )  # fmt: skip
 
+    keeps_dentry = False
+    """Is its name kept by `namei` although it is volatile?"""
+
     def __init__(self, sb: SuperBlock, ino: int, mode: int, uid: int, gid: int, now_ns: int) -> None:
         self.i_sb = sb
         self.i_ino = ino

@@ -68,7 +68,7 @@ def _lookup_slow(directory: Dentry, name: bytes, child: Dentry | None) -> Dentry
             return child
         d_drop(child)
     child = Dentry(name, directory, inode)
-    if not inode.volatile:
+    if not inode.volatile or inode.keeps_dentry:
         directory.children[name] = child
     return child
 

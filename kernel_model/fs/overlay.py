@@ -85,7 +85,7 @@ class OverlaySuperBlock(MemorySuperBlock):
         st = self.tree.lstat(root)
         if st.mode & _S_IFMT == _S_IFDIR:
             directory = OverlayDirectory(self, st.ino, st.mode, st.uid, st.gid, 0)
-            directory.adopt(root, st)
+            directory.adopt(root, st, None, b"")
             return directory
         file = OverlayFile(self, st.ino, st.mode, st.uid, st.gid, 0)
         file.adopt(root, st, None, b"")
@@ -121,6 +121,13 @@ class HostBacked(MemoryInode):
     __slots__ = ()
 
     i_sb: OverlaySuperBlock
+
+    def adopt(self, node: HostNode, st: HostStat, parent: MemoryDirectory | None, name: bytes) -> None:
+        """It is what the host has at `node`, found as `name` in `parent`."""
+        self.origin = node
+        self.parent = parent
+        self.name = name
+        self.show(st)
 
     def show(self, st: HostStat) -> None:
         """Take over what the host says."""
@@ -161,6 +168,43 @@ class HostBacked(MemoryInode):
         """The host's, for what came from there."""
         return 0 if self.lower is None else self.lower.blocks
 
+    # -- extended attributes: the host's until one is changed ----------------------------------------------------------
+    def getxattr(self, name: bytes) -> bytes:
+        """See `Inode`."""
+        if self.origin is None or self.xattrs is not None:
+            return super().getxattr(name)
+        try:
+            return self.i_sb.tree.getxattr(self.origin, name)
+        except OSError as error:
+            raise host_error(error) from None
+
+    def listxattr(self) -> list[bytes]:
+        """See `Inode`."""
+        if self.origin is None or self.xattrs is not None:
+            return super().listxattr()
+        try:
+            return self.i_sb.tree.listxattr(self.origin)
+        except OSError as error:
+            if error.errno == errno.EOPNOTSUPP:
+                return []
+            raise host_error(error) from None
+
+    def setxattr(self, name: bytes, value: bytes, flags: int) -> None:
+        """See `Inode`."""
+        self._take_xattrs()
+        super().setxattr(name, value, flags)
+
+    def removexattr(self, name: bytes) -> None:
+        """See `Inode`."""
+        self._take_xattrs()
+        super().removexattr(name)
+
+    def _take_xattrs(self) -> None:
+        """One is about to change: from now on all are the memory's own."""
+        if self.xattrs is None and self.origin is not None:
+            self.changing()
+            self.xattrs = {name: self.getxattr(name) for name in self.listxattr()}
+
     def touch_atime(self) -> None:
         """What the host has keeps the host's time stamps."""
         if self.origin is None:
@@ -172,13 +216,10 @@ class Leaf(HostBacked):
 
     __slots__ = ()
 
-    def adopt(self, node: HostNode, st: HostStat, parent: OverlayDirectory | None, name: bytes) -> None:
-        """It is what the host has at `node`, found as `name` in `parent`."""
-        self.origin = node
-        self.parent = parent
-        self.name = name
+    def adopt(self, node: HostNode, st: HostStat, parent: MemoryDirectory | None, name: bytes) -> None:
+        """See `HostBacked`."""
+        super().adopt(node, st, parent, name)
         self.volatile = True
-        self.show(st)
 
     def changing(self) -> None:
         """See `MemoryInode`: the copy-up. From now on its directory remembers it."""
@@ -350,11 +391,6 @@ class OverlayDirectory(HostBacked, MemoryDirectory):
         self.i_size = _DIRECTORY_BYTES
         self.whiteouts: set[bytes] | None = None
 
-    def adopt(self, node: HostNode, st: HostStat) -> None:
-        """It is what the host has at `node`."""
-        self.origin = node
-        self.show(st)
-
     def getattr(self) -> Kstat:
         """See `Inode`."""
         return HostBacked.getattr(self)
@@ -397,7 +433,7 @@ class OverlayDirectory(HostBacked, MemoryDirectory):
         kind = st.mode & _S_IFMT
         if kind == _S_IFDIR:
             directory = self.entries[name] = OverlayDirectory(sb, st.ino, st.mode, st.uid, st.gid, 0)
-            directory.adopt(node, st)
+            directory.adopt(node, st, self, name)
             return directory
         make = _LEAVES.get(kind, OverlaySpecial)
         leaf = make(sb, st.ino, st.mode, st.uid, st.gid, 0)

@@ -122,7 +122,7 @@ def vfs_link(task: Task, old: Path, directory: Path, name: bytes) -> None:
 def _instantiate(directory: Path, name: bytes, inode: Inode) -> Path:
     """The new name's place."""
     dentry = Dentry(name, directory.dentry, inode)
-    if not inode.volatile:
+    if not inode.volatile or inode.keeps_dentry:
         directory.dentry.children[name] = dentry
     return Path(directory.mnt, dentry)
 
