@@ -79,6 +79,14 @@ class Task:
     no_new_privs: bool = False
     pdeath_signal: int = 0
     timer_slack_ns: int = 50_000
+    default_timer_slack_ns: int = 50_000
+    ioprio: int = 0
+    sched_policy: int = 0
+    """SCHED_*; `rt_priority` and `sched_flags` (SCHED_FLAG_*) as sched_setattr(2) has them."""
+    rt_priority: int = 0
+    sched_flags: int = 0
+    cpus_mask: int | None = None
+    """Logical CPUs it may run on, bit by bit; None for all."""
     keep_caps: bool = False
     thp_disable: bool = False
     call_state: object | None = None
