@@ -118,6 +118,12 @@ class FilesStruct:
         """No descriptor below this one is free."""
         self.users = 1
 
+    @property
+    def max_fds(self) -> int:
+        """How many descriptors the table has room for (fs/file.c:alloc_fdtable())."""
+        highest = max(self.fd, default=0)
+        return 64 if highest < 64 else highest + 256 & -256
+
     def get(self, fd: int) -> File:
         """The description behind `fd`; EBADF."""
         try:

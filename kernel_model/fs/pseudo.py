@@ -35,13 +35,17 @@ Store = Callable[["Task", bytes], None]
 class KernelSuperBlock(SuperBlock):
     """A file system without blocks. fs/libfs.c:simple_statfs()."""
 
-    __slots__ = ("kernel", "last_ino", "magic")
+    __slots__ = ("blksize", "file_size", "kernel", "last_ino", "magic")
 
     def __init__(self, kernel: Kernel, fs_type: str, dev: int, magic: int, first_ino: int = 0) -> None:
         super().__init__(fs_type, dev)
         self.kernel = kernel
         self.magic = magic
         self.last_ino = first_ino
+        self.blksize = PAGE_SIZE
+        """st_blksize."""
+        self.file_size = 0
+        """The size that regular files claim."""
 
     def new_ino(self) -> int:
         """A number for an inode that stays."""
@@ -80,10 +84,10 @@ class PseudoInode(Inode):
         raise SyscallError(errno.EPERM)
 
     def getattr(self) -> Kstat:
-        """As `Inode`, in no blocks; proc's own block size is 1024 (fs/proc/inode.c:proc_fill_super())."""
+        """As `Inode`, in no blocks."""
         return Kstat(
             self.i_sb.dev, self.i_ino, self.i_mode, self.i_nlink, self.i_uid, self.i_gid, self.i_rdev, self.i_size,
-            1024, 0, self.i_atime_ns, self.i_mtime_ns, self.i_ctime_ns, self.i_btime_ns,
+            self.i_sb.blksize, 0, self.i_atime_ns, self.i_mtime_ns, self.i_ctime_ns, self.i_btime_ns,
         )  # fmt: skip
 
 
@@ -186,6 +190,7 @@ class TextInode(PseudoInode):
         stays: bool = True,
     ) -> None:
         super().__init__(sb, S_IFREG | mode, ino=ino, owner=owner, stays=stays)
+        self.i_size = sb.file_size
         self.text = text
         self.store = store
 

@@ -37,7 +37,6 @@ from kernel_model.types import SyscallError, UserPtr
 from kernel_model.wait import Blocked
 
 if TYPE_CHECKING:
-    from kernel_model.fs.file import FilesStruct
     from kernel_model.task import Task
 
 _POLLFD: Final = struct.Struct("<iHH")
@@ -50,8 +49,6 @@ _IN_SET: Final = POLLRDNORM | POLLRDBAND | POLLIN | POLLHUP | POLLERR | POLLNVAL
 _OUT_SET: Final = POLLWRBAND | POLLWRNORM | POLLOUT | POLLERR | POLLNVAL
 _EX_SET: Final = POLLPRI | POLLNVAL
 _STICKY_TIMEOUTS: Final = 0x0400_0000
-_FDTABLE_MIN: Final = 64
-_FDTABLE_STEP: Final = 256
 
 
 class Waiting:
@@ -247,14 +244,6 @@ def sys_ppoll(task: Task, ufds: PollFds, nfds: UInt, tsp: Timespec, sigmask: Sig
 
 
 # -- select --------------------------------------------------------------------------------------------------
-def max_fds(files: FilesStruct) -> int:
-    """How many descriptors the table has room for (fs/file.c:alloc_fdtable())."""
-    highest = max(files.fd, default=0)
-    if highest < _FDTABLE_MIN:
-        return _FDTABLE_MIN
-    return (highest + _FDTABLE_STEP) & -_FDTABLE_STEP
-
-
 def _get_fd_set(task: Task, pointer: UserPtr, size: int) -> int:
     """A set as a bit mask, empty for NULL."""
     return int.from_bytes(copy_from_user(task.mm, pointer, size), "little") if pointer else 0
@@ -266,7 +255,7 @@ def _do_select(task: Task, n: int, sets: tuple[UserPtr, UserPtr, UserPtr], waiti
     """
     if n < 0:
         raise SyscallError(errno.EINVAL)
-    n = min(n, max_fds(task.files))
+    n = min(n, task.files.max_fds)
     size = (n + 63) // 64 * 8
     below_n = (1 << n) - 1
     wanted_in, wanted_out, wanted_ex = (_get_fd_set(task, pointer, size) & below_n for pointer in sets)

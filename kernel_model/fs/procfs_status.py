@@ -1,0 +1,236 @@
+"""What /proc/<pid> tells of a process: stat, status, statm, limits ... (fs/proc/array.c, fs/proc/base.c)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from kernel_model.abi.resource import RLIM_INFINITY, RLIMIT_RSS, RLIMIT_SIGPENDING
+from kernel_model.abi.signal import NSIG, SIG_DFL, SIG_IGN, SIGCHLD
+from kernel_model.abi.time import NSEC_PER_SEC, USER_HZ
+from kernel_model.mm.fault import PINNED
+from kernel_model.mm.vma import VM_EXEC, VM_GROWSDOWN, VM_WRITE
+from kernel_model.types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, U64_MASK, page_align_up
+
+if TYPE_CHECKING:
+    from kernel_model.mm.mm import MemoryMap
+    from kernel_model.task import Task
+
+_KIB_PER_PAGE: Final = PAGE_SIZE // 1024
+_PF_RANDOMIZE: Final = 0x0040_0000
+_LEGACY_SIGNALS: Final = 0x7FFF_FFFF
+_DEFAULT_PRIORITY: Final = 20
+_NS_PER_TICK: Final = NSEC_PER_SEC // USER_HZ
+# fs/proc/base.c:lnames
+_LIMITS: Final = (
+    (b"Max cpu time", b"seconds"), (b"Max file size", b"bytes"), (b"Max data size", b"bytes"),
+    (b"Max stack size", b"bytes"), (b"Max core file size", b"bytes"), (b"Max resident set", b"bytes"),
+    (b"Max processes", b"processes"), (b"Max open files", b"files"), (b"Max locked memory", b"bytes"),
+    (b"Max address space", b"bytes"), (b"Max file locks", b"locks"), (b"Max pending signals", b"signals"),
+    (b"Max msgqueue size", b"bytes"), (b"Max nice priority", b""), (b"Max realtime priority", b""),
+    (b"Max realtime timeout", b"us"),
+)  # fmt: skip
+
+
+class MemoryUsage:
+    """An address space counted, in pages."""
+
+    __slots__ = ("anon", "data", "file", "lib", "stack", "text", "total")
+
+    def __init__(self, mm: MemoryMap) -> None:
+        zero_frame = mm.frames.zero_frame
+        self.anon = self.file = 0
+        for entry in mm.pt.values():
+            if not entry & PINNED:
+                self.anon += 1
+            elif entry & PAGE_MASK != zero_frame:
+                self.file += 1
+        executable = self.stack = 0
+        for vma in mm.vmas:
+            if vma.vm_flags & VM_GROWSDOWN:
+                self.stack += vma.pages
+            elif vma.vm_flags & (VM_EXEC | VM_WRITE) == VM_EXEC:
+                executable += vma.pages
+        self.total = mm.total_vm
+        self.data = mm.data_vm
+        self.text = (page_align_up(mm.end_code) - (mm.start_code & PAGE_MASK)) >> PAGE_SHIFT
+        self.lib = max(0, executable - self.text)
+
+    @property
+    def resident(self) -> int:
+        """VmRSS."""
+        return self.anon + self.file
+
+
+def threads_of(task: Task) -> list[Task]:
+    """The thread group, in order of pid."""
+    tasks = task.kernel.tasks
+    return [tasks[pid] for pid in sorted(tasks) if tasks[pid].tgid == task.tgid]
+
+
+def _state(task: Task) -> bytes:
+    return b"R (running)" if task is task.kernel.current else b"S (sleeping)"
+
+
+def _signal_masks(task: Task) -> tuple[int, int]:
+    """(ignored, caught) signals."""
+    ignored = caught = 0
+    for signum, action in task.sighand.action.items():
+        if not 1 <= signum <= NSIG:
+            continue
+        if action.handler == SIG_IGN:
+            ignored |= 1 << signum - 1
+        elif action.handler != SIG_DFL:
+            caught |= 1 << signum - 1
+    return ignored, caught
+
+
+def _terminal(task: Task) -> tuple[int, int]:
+    """(tty_nr, tpgid) of stat."""
+    from kernel_model.fs.tty import controlling_terminal
+
+    streams = task.kernel.streams
+    terminal = controlling_terminal(task)
+    if terminal is None or streams is None:
+        return 0, -1
+    for stream in streams.inodes:
+        if stream.terminal is terminal:
+            return stream.i_rdev, terminal.pgrp
+    return 0, -1
+
+
+def stat(target: Task, *, whole: bool = True) -> bytes:
+    """/proc/<pid>/stat (`whole`: of the process rather than the thread). proc(5) numbers the fields."""
+    mm = target.mm
+    signal = target.signal
+    usage = MemoryUsage(mm)
+    ignored, caught = _signal_masks(target)
+    pending = target.pending.mask
+    user_ns, system_ns = target.kernel.clock.cpu_times_ns()
+    tty_nr, tpgid = _terminal(target)
+    threads = threads_of(target)
+    fields = (
+        target.parent_pid, signal.pgrp, signal.session, tty_nr, tpgid, _PF_RANDOMIZE,
+        target.min_flt, 0, target.maj_flt, 0,
+        user_ns // _NS_PER_TICK, system_ns // _NS_PER_TICK, 0, 0,
+        _DEFAULT_PRIORITY + signal.nice, signal.nice, len(threads), 0, target.start_time_ns // _NS_PER_TICK,
+        usage.total * PAGE_SIZE, usage.resident, signal.rlim.get(RLIMIT_RSS, (U64_MASK, 0))[0],
+        mm.start_code, mm.end_code, mm.start_stack, 0, 0,
+        pending & _LEGACY_SIGNALS, target.blocked & _LEGACY_SIGNALS,
+        ignored & _LEGACY_SIGNALS, caught & _LEGACY_SIGNALS,
+        0, 0, 0, SIGCHLD if whole or target.pid == target.tgid else -1, 0, 0, 0, 0, 0, 0,
+        mm.start_data, mm.end_data, mm.start_brk, mm.arg_start, mm.arg_end, mm.env_start, mm.env_end,
+        target.exit_code or 0,
+    )  # fmt: skip
+    head = b"%d (%s) %s " % (target.pid, target.comm, _state(target)[:1])
+    return head + b" ".join(b"%d" % field for field in fields) + b"\n"
+
+
+def statm(target: Task) -> bytes:
+    """/proc/<pid>/statm, in pages."""
+    usage = MemoryUsage(target.mm)
+    return b"%d %d %d %d 0 %d 0\n" % (
+        usage.total,
+        usage.resident,
+        usage.file,
+        usage.text,
+        usage.data + usage.stack,
+    )
+
+
+def status(target: Task) -> bytes:
+    """/proc/<pid>/status."""
+    cred = target.cred
+    signal = target.signal
+    mm = target.mm
+    usage = MemoryUsage(mm)
+    ignored, caught = _signal_masks(target)
+    cpus = target.kernel.cpu_count
+    name = target.comm.replace(b"\\", b"\\\\").replace(b"\n", b"\\n")
+    kib = _KIB_PER_PAGE
+    queued = len(target.pending.queue) + len(signal.shared_pending.queue)
+    page_tables = 4 + len({page >> 21 for page in mm.pt}) * 4
+    lines = [
+        b"Name:\t%s" % name,
+        b"Umask:\t%04o" % target.fs.umask,
+        b"State:\t%s" % _state(target),
+        b"Tgid:\t%d" % target.tgid,
+        b"Ngid:\t0",
+        b"Pid:\t%d" % target.pid,
+        b"PPid:\t%d" % target.parent_pid,
+        b"TracerPid:\t0",
+        b"Uid:\t%d\t%d\t%d\t%d" % (cred.uid, cred.euid, cred.suid, cred.fsuid),
+        b"Gid:\t%d\t%d\t%d\t%d" % (cred.gid, cred.egid, cred.sgid, cred.fsgid),
+        b"FDSize:\t%d" % target.files.max_fds,
+        b"Groups:\t%s" % b"".join(b"%d " % gid for gid in cred.groups) + (b"" if cred.groups else b" "),
+        b"NStgid:\t%d" % target.tgid,
+        b"NSpid:\t%d" % target.pid,
+        b"NSpgid:\t%d" % signal.pgrp,
+        b"NSsid:\t%d" % signal.session,
+        b"Kthread:\t0",
+    ]
+    for label, pages in (
+        (b"VmPeak", usage.total), (b"VmSize", usage.total), (b"VmLck", mm.locked_vm), (b"VmPin", 0),
+        (b"VmHWM", usage.resident), (b"VmRSS", usage.resident), (b"RssAnon", usage.anon),
+        (b"RssFile", usage.file), (b"RssShmem", 0), (b"VmData", usage.data), (b"VmStk", usage.stack),
+        (b"VmExe", usage.text), (b"VmLib", usage.lib),
+    ):  # fmt: skip
+        lines.append(b"%s:\t%8d kB" % (label, pages * kib))
+    lines += [
+        b"VmPTE:\t%8d kB" % page_tables,
+        b"VmSwap:\t       0 kB",
+        b"HugetlbPages:\t       0 kB",
+        b"CoreDumping:\t0",
+        b"THP_enabled:\t%d" % (not target.thp_disable),
+        b"untag_mask:\t0xffffffffffffffff",
+        b"Threads:\t%d" % len(threads_of(target)),
+        b"SigQ:\t%d/%d" % (queued, signal.rlim[RLIMIT_SIGPENDING][0]),
+        b"SigPnd:\t%016x" % target.pending.mask,
+        b"ShdPnd:\t%016x" % signal.shared_pending.mask,
+        b"SigBlk:\t%016x" % target.blocked,
+        b"SigIgn:\t%016x" % ignored,
+        b"SigCgt:\t%016x" % caught,
+        b"CapInh:\t%016x" % cred.cap_inheritable,
+        b"CapPrm:\t%016x" % cred.cap_permitted,
+        b"CapEff:\t%016x" % cred.cap_effective,
+        b"CapBnd:\t%016x" % cred.cap_bset,
+        b"CapAmb:\t%016x" % cred.cap_ambient,
+        b"NoNewPrivs:\t%d" % target.no_new_privs,
+        b"Seccomp:\t0",
+        b"Seccomp_filters:\t0",
+        b"Speculation_Store_Bypass:\tunknown",
+        b"SpeculationIndirectBranch:\tunknown",
+        b"Cpus_allowed:\t%s" % cpu_mask(cpus),
+        b"Cpus_allowed_list:\t%s" % cpu_list(cpus),
+        b"Mems_allowed:\t1",
+        b"Mems_allowed_list:\t0",
+        b"voluntary_ctxt_switches:\t0",
+        b"nonvoluntary_ctxt_switches:\t0",
+        b"",
+    ]
+    return b"\n".join(lines)
+
+
+def cpu_list(count: int) -> bytes:
+    """CPUs 0 to `count` - 1 as sysfs writes lists."""
+    return b"0" if count == 1 else b"0-%d" % (count - 1)
+
+
+def cpu_mask(count: int) -> bytes:
+    """The same as a mask of 32-bit words in hexadecimal."""
+    mask = (1 << count) - 1
+    words = []
+    while mask:
+        words.append(mask & 0xFFFF_FFFF)
+        mask >>= 32
+    top = b"%x" % words.pop()
+    return b",".join([top, *(b"%08x" % word for word in reversed(words))])
+
+
+def limits(target: Task) -> bytes:
+    """/proc/<pid>/limits."""
+    out = [b"%-25s %-20s %-20s %-10s\n" % (b"Limit", b"Soft Limit", b"Hard Limit", b"Units")]
+    for resource, (name, unit) in enumerate(_LIMITS):
+        pair = target.signal.rlim.get(resource, (RLIM_INFINITY, RLIM_INFINITY))
+        soft, hard = (b"unlimited" if value == RLIM_INFINITY else b"%d" % value for value in pair)
+        out.append(b"%-25s %-20s %-20s " % (name, soft, hard) + (b"%-10s\n" % unit if unit else b"\n"))
+    return b"".join(out)
