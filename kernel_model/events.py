@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kernel_model.signal.sighand import SigInfo
     from kernel_model.task import Task
 
 
@@ -73,6 +74,7 @@ class SignalDelivered:
     task: Task
     signal: int
     handler: int
+    info: SigInfo
 
 
 @dataclass(slots=True)

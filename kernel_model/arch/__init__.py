@@ -49,6 +49,8 @@ class Arch(Protocol):
     RESULT_INDEX: int
     NUMBER_INDEX: int
     GREG_NAMES: tuple[str, ...]
+    STAT_OFFSETS: tuple[int, int, int]
+    """Where st_mode, st_rdev and st_size stand in `struct stat`, for tracers."""
     SIGTRAMP_CODE: bytes
     """Code that execve maps for handlers to return to, from its fifth byte; empty where programs bring their own."""
 

@@ -47,6 +47,7 @@ _OPEN_BITS: Final = (
 _OWN: Final = 0o740000
 _GENERIC: Final = fcntl.O_DIRECTORY | fcntl.O_NOFOLLOW | fcntl.O_DIRECT | fcntl.O_LARGEFILE
 
+STAT_OFFSETS: Final = (16, 32, 48)
 STAT: Final = Struct("<QQIIIIQ8xqi4xqqQqQqQ8x")
 """`struct stat`: include/uapi/asm-generic/stat.h; 128 bytes."""
 

@@ -37,6 +37,7 @@ RESULT_INDEX: Final = 13
 NUMBER_INDEX: Final = 13
 SIGTRAMP_CODE: Final = b""
 
+STAT_OFFSETS: Final = (24, 40, 48)
 STAT: Final = Struct("<QQQIII4xQqqqqQqQqQ24x")
 """`struct stat`: arch/x86/include/uapi/asm/stat.h; 144 bytes."""
 

@@ -128,7 +128,7 @@ def get_signal(kernel: Kernel, task: Task) -> tuple[SigInfo, SigAction] | None:
         if bit & IGNORE_MASK:
             continue
         if kernel.events.active:
-            kernel.events.emit(SignalDelivered(task, signal, SIG_DFL))
+            kernel.events.emit(SignalDelivered(task, signal, SIG_DFL, info))
         if bit & STOP_MASK:
             if signal == SIGSTOP or not _orphaned(task):
                 _stop(kernel, task)
@@ -186,4 +186,4 @@ def _handle_signal(kernel: Kernel, task: Task, info: SigInfo, action: SigAction)
     if task.sas.flags & SS_AUTODISARM:
         task.sas = SigAltStack()
     if kernel.events.active:
-        kernel.events.emit(SignalDelivered(task, info.signo, action.handler))
+        kernel.events.emit(SignalDelivered(task, info.signo, action.handler, info))
