@@ -49,9 +49,7 @@ class PageTables:
         "total_vm", "vmas",
     )  # fmt: skip
 
-    def __init__(
-        self, frames: FrameAllocator, tlb_flush: Callable[[], None], code_flush: Callable[[], None]
-    ) -> None:
+    def __init__(self, frames: FrameAllocator, tlb_flush: Callable[[], None], code_flush: Callable[[], None]) -> None:
         self.frames = frames
         self.ram = frames.ram
         self.code_frames = frames.code_frames
@@ -243,6 +241,14 @@ class PageTables:
             self.own.difference_update(gone)
             self.frames.put_many(owned)
         return True
+
+    def zap_cached(self, start: int, end: int) -> bool:
+        """Remove the entries in [start, end) that show a page cache; did any go? The caller flushes the TLB."""
+        pt = self.pt
+        gone = [page for page in self.pages_in(start, end) if pt[page] & PINNED]
+        for page in gone:
+            del pt[page]
+        return bool(gone)
 
     def protect(self, start: int, end: int, prot: int) -> bool:
         """Entries in [start, end) allow what `prot` says from now on; did any change? The caller flushes the TLB."""

@@ -128,9 +128,7 @@ def _expandable(mm: MemoryMap, vma: Vma, grow: int) -> bool:
     return end <= mm.task_size and not mm.vmas.overlapping(vma.vm_end, end)
 
 
-def _move_vma(
-    mm: MemoryMap, vma: Vma, addr: int, old_length: int, new_length: int, new_addr: int, flags: int
-) -> int:
+def _move_vma(mm: MemoryMap, vma: Vma, addr: int, old_length: int, new_length: int, new_addr: int, flags: int) -> int:
     """mm/mremap.c:move_vma(): a mapping of the same at `new_addr`, which is free, and the pages moved over to it."""
     if len(mm.vmas) >= _MAX_MAP_COUNT - 3:
         raise SyscallError(errno.ENOMEM)

@@ -374,16 +374,21 @@ class AddressSpace:
         return any(vma.vm_flags & 0x28 == 0x28 for vma in self.i_mmap)
 
     def _unmap(self, first: int, last: int | None) -> None:
-        """Take pages [first, last) out of every mapping, private copies too (mm/memory.c:unmap_mapping_pages())."""
+        """Take pages [first, last) out of every mapping; without `last`, private copies too, as the file ends there.
+
+        mm/memory.c:unmap_mapping_range(), whose even_cows is set by truncate alone.
+        """
         flush: dict[MemoryMap, None] = {}
         for vma in self.i_mmap:
-            start = vma.vm_start + ((first - vma.vm_pgoff) << PAGE_SHIFT)
-            end = vma.vm_end if last is None else vma.vm_start + ((last - vma.vm_pgoff) << PAGE_SHIFT)
-            start = max(start, vma.vm_start)
-            end = min(end, vma.vm_end)
-            if start < end:
-                vma.vm_mm.zap(start, end)
-                flush[vma.vm_mm] = None
+            mm = vma.vm_mm
+            start = max(vma.vm_start, vma.vm_start + ((first - vma.vm_pgoff) << PAGE_SHIFT))
+            if last is None:
+                gone = start < vma.vm_end and mm.zap(start, vma.vm_end)
+            else:
+                end = min(vma.vm_end, vma.vm_start + ((last - vma.vm_pgoff) << PAGE_SHIFT))
+                gone = start < end and mm.zap_cached(start, end)
+            if gone:
+                flush[mm] = None
         for mm in flush:
             mm.tlb_flush()
 
@@ -392,9 +397,7 @@ class AddressSpace:
         if self.writepages is None or not self.dirty:
             return
         first = start >> PAGE_SHIFT
-        indices = sorted(
-            i for i in self.dirty if i >= first and (end is None or i << PAGE_SHIFT < end)
-        )
+        indices = sorted(i for i in self.dirty if i >= first and (end is None or i << PAGE_SHIFT < end))
         self._write_protect(indices)
         size = self.host.i_size
         ram = self._frames.ram

@@ -111,9 +111,7 @@ def sys_brk(task: Task, brk: Ptr) -> int:
 
 
 @syscall(returns="ptr")
-def sys_mremap(
-    task: Task, addr: Ptr, old_length: Size, new_length: Size, flags: MremapFlags, new_addr: Ptr
-) -> int:
+def sys_mremap(task: Task, addr: Ptr, old_length: Size, new_length: Size, flags: MremapFlags, new_addr: Ptr) -> int:
     """mremap(2)."""
     mm = task.mm
     addr = mm.arch.untag(addr)
@@ -210,9 +208,7 @@ def sys_mseal(task: Task, start: Ptr, length: Size, flags: ULong) -> int:
 
 
 # -- advice, synchronisation, residency -------------------------------------------------------------------------------
-@syscall(
-    partial="Pages are never merged, made huge, reclaimed or poisoned: such advice is checked and noted, no more."
-)
+@syscall(partial="Pages are never merged, made huge, reclaimed or poisoned: such advice is checked and noted, no more.")
 def sys_madvise(task: Task, addr: Ptr, length: Size, advice: MadviseAdvice) -> int:
     """madvise(2)."""
     from kernel_model.mm.madvise import do_madvise
