@@ -24,7 +24,7 @@ from kernel_model.fs.permission import MAY_EXEC, MAY_READ, generic_permission, i
 from kernel_model.mm.frames import OutOfMemory
 from kernel_model.mm.mm import MemoryMap
 from kernel_model.mm.uaccess import copy_from_user_partial, get_user, strncpy_from_user
-from kernel_model.signal.sighand import SigAction, SigAltStack
+from kernel_model.signal.sighand import SigAction, SigAltStack, SighandStruct
 from kernel_model.types import PAGE_SIZE, KeepRegisters, SyscallError, TaskExit, UserPtr
 
 if TYPE_CHECKING:
@@ -459,9 +459,11 @@ def _begin_new_exec(task: Task, bprm: Binprm, *, dumpable: bool) -> MemoryMap:
     task.restart_block = None
     task.saved_sigmask = None
     task.sas = SigAltStack()
-    task.sighand.action = {
-        signal: SigAction(SIG_IGN) for signal, action in task.sighand.action.items() if action.handler == SIG_IGN
-    }
+    actions = task.sighand.action.items()
+    task.sighand.users -= 1
+    task.sighand = SighandStruct(
+        {signal: SigAction(SIG_IGN) for signal, action in actions if action.handler == SIG_IGN}
+    )
     task.files.close_on_exec(task)
     task.comm = bprm.comm[:15]
     task.argv = list(bprm.argv)
