@@ -15,6 +15,21 @@ CAP_SYS_TTY_CONFIG, CAP_MKNOD, CAP_LEASE, CAP_AUDIT_WRITE, CAP_AUDIT_CONTROL, CA
 CAP_MAC_OVERRIDE, CAP_MAC_ADMIN, CAP_SYSLOG, CAP_WAKE_ALARM, CAP_BLOCK_SUSPEND, CAP_AUDIT_READ = range(32, 38)
 CAP_PERFMON, CAP_BPF, CAP_CHECKPOINT_RESTORE = range(38, 41)
 
+FS_CAPS: Final = (
+    1 << CAP_CHOWN | 1 << CAP_MKNOD | 1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH | 1 << CAP_FOWNER
+    | 1 << CAP_FSETID | 1 << CAP_LINUX_IMMUTABLE
+)  # fmt: skip
+"""CAP_FS_SET: what follows the file-system user id (include/linux/capability.h)."""
+
+# include/uapi/linux/securebits.h
+SECURE_NOROOT: Final = 1 << 0
+SECURE_NO_SETUID_FIXUP: Final = 1 << 2
+SECURE_KEEP_CAPS: Final = 1 << 4
+SECURE_KEEP_CAPS_LOCKED: Final = 1 << 5
+SECURE_NO_CAP_AMBIENT_RAISE: Final = 1 << 6
+SECURE_ALL_BITS: Final = 0x55
+SECURE_ALL_LOCKS: Final = SECURE_ALL_BITS << 1
+
 
 @dataclass(slots=True)
 class Cred:

@@ -14,14 +14,13 @@ from kernel_model.abi import errno
 from kernel_model.abi.fcntl import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, O_RDONLY
 from kernel_model.abi.mount import MS_NOEXEC, MS_NOSUID
 from kernel_model.abi.resource import RLIMIT_STACK
-from kernel_model.abi.signal import SIG_IGN, SIGKILL, SIGSEGV
+from kernel_model.abi.signal import SIG_IGN, SIGSEGV
 from kernel_model.binfmt import BINPRM_BUF_SIZE, NotExecutable, ReadAt
 from kernel_model.events import Execve
 from kernel_model.exec_image import Image, map_image, pick_mmap_layout
 from kernel_model.fs.file import put_file
 from kernel_model.fs.namei import getname, path_at
 from kernel_model.fs.permission import MAY_EXEC, MAY_READ, generic_permission, inode_permission
-from kernel_model.mm.frames import OutOfMemory
 from kernel_model.mm.mm import MemoryMap
 from kernel_model.mm.uaccess import copy_from_user_partial, get_user, strncpy_from_user
 from kernel_model.signal.sighand import SigAction, SigAltStack, SighandStruct
@@ -61,6 +60,7 @@ _REASONS: Final = {
     errno.ENOTDIR: "a part of the path is not a directory",
     errno.ELOOP: "too many symbolic links",
     errno.ENAMETOOLONG: "the name is too long",
+    errno.ENOMEM: "not enough guest memory",
 }
 
 
@@ -142,8 +142,6 @@ def kernel_execve(task: Task, filename: bytes, argv: list[bytes], envp: list[byt
         bprm.argv = list(argv)
         bprm.envp = list(envp)
         _bprm_execve(task, bprm, first=True)
-    except OutOfMemory as error:
-        raise ExecError(error.errno, "needs more memory than the guest has (see --memory)") from error
     except SyscallError as error:
         raise _explained(error) from error
     finally:
@@ -298,13 +296,11 @@ def _bprm_execve(task: Task, bprm: Binprm, *, first: bool = False) -> None:
         mm = _begin_new_exec(task, bprm, dumpable=dumpable)
         try:
             start = map_image(task, mm, image, bprm.filename, bprm.argv, bprm.envp, secure=bprm.secureexec)
-        except OutOfMemory:
-            if first:
-                raise
-            raise TaskExit(SIGKILL) from None
         except SyscallError as error:
             if first:
-                raise ExecError(error.errno, "does not fit into the address space") from error
+                no_memory = not task.kernel.frames.free_frames
+                reason = "needs more memory than the guest has" if no_memory else "does not fit into the address space"
+                raise ExecError(error.errno, reason) from error
             raise TaskExit(SIGSEGV) from None
     finally:
         if interpreter_file is not None:
@@ -468,7 +464,6 @@ def _begin_new_exec(task: Task, bprm: Binprm, *, dumpable: bool) -> MemoryMap:
     task.comm = bprm.comm[:15]
     task.argv = list(bprm.argv)
     task.exe = bprm.file.f_path
-    task.keep_caps = False
     task.ptrace_dumpable = int(dumpable and not bprm.secureexec and cred.euid == cred.uid and cred.egid == cred.gid)
     task.personality &= ~(bprm.per_clear | READ_IMPLIES_EXEC)
     if bprm.secureexec:

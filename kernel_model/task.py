@@ -87,7 +87,6 @@ class Task:
     sched_flags: int = 0
     cpus_mask: int | None = None
     """Logical CPUs it may run on, bit by bit; None for all."""
-    keep_caps: bool = False
     thp_disable: bool = False
     call_state: object | None = None
     """What a call that blocked must remember until it is made again (see `kernel_model.wait`)."""

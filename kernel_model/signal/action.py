@@ -20,6 +20,7 @@ from kernel_model.abi.signal import (
     SIGSEGV,
     SIGSTOP,
     SS_AUTODISARM,
+    SS_DISABLE,
     STOP_MASK,
     SYNCHRONOUS_MASK,
     UNBLOCKABLE,
@@ -184,6 +185,6 @@ def _handle_signal(kernel: Kernel, task: Task, info: SigInfo, action: SigAction)
         blocked |= 1 << info.signo - 1
     task.blocked = blocked & ~UNBLOCKABLE
     if task.sas.flags & SS_AUTODISARM:
-        task.sas = SigAltStack()
+        task.sas = SigAltStack(flags=SS_DISABLE)
     if kernel.events.active:
         kernel.events.emit(SignalDelivered(task, info.signo, action.handler, info))

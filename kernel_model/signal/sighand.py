@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from kernel_model.abi.resource import default_limits
-from kernel_model.abi.signal import SIG_DFL, SS_DISABLE
+from kernel_model.abi.signal import SIG_DFL
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +58,11 @@ class PendingSignals:
 
 @dataclass(slots=True)
 class SigAltStack:
-    """sigaltstack(2): `sp` 0 and `flags` SS_DISABLE (2) when there is none."""
+    """sigaltstack(2): `size` 0 when there is none. `flags` as they were set, SS_DISABLE once it has disarmed itself."""
 
     sp: int = 0
     size: int = 0
-    flags: int = SS_DISABLE
+    flags: int = 0
 
 
 @dataclass(slots=True)
@@ -82,5 +82,6 @@ class SignalStruct:
     """Stopped by a signal, until SIGCONT comes."""
     it_real_deadline_ns: int = 0
     it_real_interval_ns: int = 0
+    maxrss_pages: int = 0
     oom_score_adj: int = 0
     nice: int = 0

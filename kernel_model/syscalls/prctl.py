@@ -71,7 +71,7 @@ def sys_arch_prctl(task: Task, code: ArchPrctlCode, addr: Ptr) -> int:
     return 0
 
 
-@syscall(partial="Kept and told; of all bits only those for memory layout, READ_IMPLIES_EXEC and uname(2) do something.")
+@syscall(partial="Kept and told; only the bits for memory layout, READ_IMPLIES_EXEC and uname(2) do something.")
 def sys_personality(task: Task, persona: Personality) -> int:
     """personality(2)."""
     old = task.personality
@@ -83,7 +83,7 @@ def sys_personality(task: Task, persona: Personality) -> int:
 
 
 @syscall(
-    partial="Seccomp filters, PR_SET_MM_MAP and PR_SET_MM_EXE_FILE, core scheduling and syscall user dispatch are refused."
+    partial="Seccomp, PR_SET_MM_MAP and PR_SET_MM_EXE_FILE, core scheduling and syscall user dispatch are refused."
 )
 def sys_prctl(task: Task, option: PrctlOption, arg2: Hex, arg3: Hex, arg4: Hex, arg5: Hex) -> int:
     """prctl(2)."""

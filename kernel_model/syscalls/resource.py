@@ -88,6 +88,13 @@ def sys_setrlimit(task: Task, resource: RlimitResource, rlim: Rlimit) -> int:
 
 
 # -- what was used ----------------------------------------------------------------------------------------------------
+def _maxrss_pages(task: Task) -> int:
+    """The most pages the process has been seen to hold."""
+    # QUIRK: ru_maxrss is the largest resident size at a getrusage call, not between them.
+    task.signal.maxrss_pages = max(task.signal.maxrss_pages, len(task.mm.pt))
+    return task.signal.maxrss_pages
+
+
 @syscall()
 def sys_getrusage(task: Task, who: RusageWho, usage: RusagePtr) -> int:
     """getrusage(2). No task has children yet whose usage could be told."""
@@ -100,7 +107,7 @@ def sys_getrusage(task: Task, who: RusageWho, usage: RusagePtr) -> int:
         fields[1] = rest_ns // NSEC_PER_USEC
         fields[2], rest_ns = divmod(system_ns, NSEC_PER_SEC)
         fields[3] = rest_ns // NSEC_PER_USEC
-        fields[4] = task.mm.hiwater_rss * PAGE_SIZE // 1024
+        fields[4] = _maxrss_pages(task) * PAGE_SIZE // 1024
         fields[8] = task.min_flt
         fields[9] = task.maj_flt
     put_user(task.mm, usage, abi.RUSAGE, *fields)
@@ -170,7 +177,7 @@ def sys_setpriority(task: Task, which: PriorityWhich, who: Int, prio: Int) -> in
     nice = min(max(prio, abi.MIN_NICE), abi.MAX_NICE)
     error = errno.ESRCH
     for target in _chosen(task, which, who):
-        if target.cred.uid != task.cred.euid and target.cred.euid != task.cred.euid:
+        if task.cred.euid not in (target.cred.uid, target.cred.euid):
             if not task.cred.capable(CAP_SYS_NICE):
                 error = errno.EPERM
                 continue
