@@ -84,20 +84,25 @@ def start_first_task(
 def _architecture(task: Task, path: bytes) -> str:
     """The name of the architecture that the program at `path`, or the interpreter of its `#!` line, is for.
 
-    What is no program at all is left to execve to refuse: any architecture will do.
+    What can't be told is left to execve to refuse, with any CPU.
     """
-    names = architectures.NAME_BY_MACHINE
+    name = path
     for _ in range(MAX_SCRIPTS + 1):
-        file = open_exec(task, AT_FDCWD, path)
+        try:
+            file = open_exec(task, AT_FDCWD, name)
+        except ExecError:
+            if name is path:
+                raise
+            break
         try:
             read, size = program_reader(task, file)
             head = read(0, BINPRM_BUF_SIZE)
             if head[:2] == b"#!":
-                path, _ = script_interpreter(head)
+                name, _ = script_interpreter(head)
                 continue
             machine = int.from_bytes(head[_E_MACHINE_OFFSET : _E_MACHINE_OFFSET + 2], "little")
-            if head[:4] != b"\x7fELF" or machine in names:
-                return names.get(machine, architectures.DEFAULT)
+            if machine in architectures.NAME_BY_MACHINE:
+                return architectures.NAME_BY_MACHINE[machine]
             task.kernel.binfmt_elf(read, size, 0, 0)
         except NotExecutable as refusal:
             raise ExecError(refusal.errno, refusal.reason) from None
