@@ -46,9 +46,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Say which."
-)
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Say which.")
 @click.option("--debug", is_flag=True, help="Show a traceback when uabi-emu itself fails.")
 def cli(debug: bool) -> None:
     """Run real Linux programs of AArch64 and x86-64 on a machine and a kernel of our own."""

@@ -23,21 +23,15 @@ class Option(NamedTuple):
 
 
 OPTIONS: Final = {
-    "--abi": Option(
-        VALUE, "NAME", "How calls reach the kernel: bare, the plain instruction (default).", ("bare",)
-    ),
-    "--root": Option(
-        VALUE, "DIR", "Use DIR as the guest's / (a sysroot); what the guest writes stays in memory."
-    ),
+    "--abi": Option(VALUE, "NAME", "How calls reach the kernel: bare, the plain instruction (default).", ("bare",)),
+    "--root": Option(VALUE, "DIR", "Use DIR as the guest's / (a sysroot); what the guest writes stays in memory."),
     "--isolate": Option(FLAG, "", "Show the guest nothing of the host but PROGRAM."),
     "--bind": Option(
         REPEATED,
         "HOST:GUEST[:ro|rw]",
         "Show the host's HOST at GUEST; with rw what the guest writes there reaches the host. Repeatable.",
     ),
-    "--env": Option(
-        REPEATED, "NAME[=VALUE]", "Set a variable, or take the host's after --clear-env. Repeatable."
-    ),
+    "--env": Option(REPEATED, "NAME[=VALUE]", "Set a variable, or take the host's after --clear-env. Repeatable."),
     "--clear-env": Option(FLAG, "", "Start from an empty environment instead of the host's."),
     "--cwd": Option(VALUE, "DIR", "The guest's working directory (default: the one you are in)."),
     "--seed": Option(VALUE, "N", "Make random bytes and addresses the same in each run."),
@@ -102,9 +96,7 @@ def parse(words: list[str]) -> Parsed:
             continue
         if option.shape == AFTER_EQUALS:
             if equals and not value:
-                raise CliError(
-                    f"{name}: no {option.metavar} after '=': name one, or leave '=' away for stderr"
-                )
+                raise CliError(f"{name}: no {option.metavar} after '=': name one, or leave '=' away for stderr")
             result.values[name] = value
             continue
         if not equals:
@@ -139,11 +131,7 @@ def help_text(columns: int) -> str:
     width = min(max(columns, 40), 100)
     heads = []
     for name, option in OPTIONS.items():
-        value = (
-            f"[={option.metavar}]"
-            if option.shape == AFTER_EQUALS
-            else f" {option.metavar}" * bool(option.metavar)
-        )
+        value = f"[={option.metavar}]" if option.shape == AFTER_EQUALS else f" {option.metavar}" * bool(option.metavar)
         heads.append(f"  {name}{value}")
     indent = min(max(map(len, heads)) + 2, width // 2)
     lines = [_USAGE, "", *wrap(_ABOUT, width), "", "Options:"]

@@ -7,10 +7,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from emu.cli import options, values
-from emu.cli.errors import CliError, Debug
+from emu.cli.errors import CliError, Debug, complain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from emu.machine import MachineOptions
+    from emu.stats import StatisticsFile
 
 
 def run(words: list[str]) -> int:
@@ -28,11 +31,46 @@ def run(words: list[str]) -> int:
 
     from emu.machine import Machine, StartError
 
+    statistics = _open_statistics(given.values.get("--stats"))
+    trace = _open_trace(given.values.get("--strace"))
     try:
         machine = Machine(wanted)
     except StartError as error:
         raise CliError(error.message, error.status) from error
-    return machine.run()
+    if trace is not None:
+        from emu.strace.tracer import Tracer
+
+        Tracer(machine.kernel, trace).attach(machine.task, wanted.program, len(wanted.env))
+    status = machine.run()
+    if machine.timed_out:
+        complain(f"{wanted.program}: killed after {given.values['--timeout']} seconds, as --timeout says")
+    if statistics is not None:
+        statistics.write(machine, status)
+    return status
+
+
+def _open_statistics(path: str | None) -> StatisticsFile | None:
+    """The file of --stats, opened before the run."""
+    if path is None:
+        return None
+    from emu.stats import StatisticsFile
+
+    try:
+        return StatisticsFile(path)
+    except OSError as error:
+        raise CliError(f"--stats: {path}: {error.strerror}: name a file that can be written") from error
+
+
+def _open_trace(path: str | None) -> Callable[[str], None] | None:
+    """The file of --strace, or stderr."""
+    if path is None:
+        return None
+    from emu.strace.output import open_output
+
+    try:
+        return open_output(path)
+    except OSError as error:
+        raise CliError(f"--strace: {path}: {error.strerror}: name a file that can be written") from error
 
 
 def machine_options(given: options.Parsed) -> MachineOptions:
@@ -45,9 +83,7 @@ def machine_options(given: options.Parsed) -> MachineOptions:
     return MachineOptions(
         program=given.words[0],
         argv=[os.fsencode(word) for word in given.words],
-        env=values.environment(
-            given.repeated.get("--env", ()), os.environb, clear="--clear-env" in given.flags
-        ),
+        env=values.environment(given.repeated.get("--env", ()), os.environb, clear="--clear-env" in given.flags),
         cwd=given.values.get("--cwd"),
         root=None if root is None else values.directory("--root", root),
         isolate="--isolate" in given.flags,

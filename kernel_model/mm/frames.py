@@ -154,6 +154,11 @@ class FrameAllocator:
         if missing > 0:
             self.refs.extend([0] * max(missing, _REFS_STEP))
 
+    @property
+    def peak_bytes(self) -> int:
+        """How much of RAM was ever in use at once, page caches and freed frames not yet reused included."""
+        return self._bump if self._run_end == self._end else self._end
+
     # -- sharing and giving back --------------------------------------------------------------------------------------
     def get(self, frame: int) -> None:
         """One more reference to `frame`."""

@@ -1,0 +1,44 @@
+"""`--stats FILE`: counters of a run as JSON, written when the guest is gone, however it went."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from emu.machine import Machine
+
+
+class StatisticsFile:
+    """Opened before the run, so that a bad path is known at once; `write` ends it. Raises OSError."""
+
+    def __init__(self, path: str) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        self._fd = 2 if path == "-" else os.open(path, flags, 0o666)
+        self._wall_s = time.monotonic()
+        self._cpu_s = time.process_time()
+
+    def write(self, machine: Machine, status: int) -> None:
+        """The counters of `machine`, which has run; `status` is what the shell gets."""
+        data = (json.dumps(self._collect(machine, status), indent=2) + "\n").encode()
+        while data:
+            data = data[os.write(self._fd, data) :]
+
+    def _collect(self, machine: Machine, status: int) -> dict[str, object]:
+        kernel = machine.kernel
+        counts = {kernel.table.name(number): count for number, count in enumerate(kernel.stats.calls) if count}
+        return {
+            "program": machine.options.program,
+            "arch": kernel.arch.NAME,
+            "abi": machine.options.abi,
+            "exit_status": status,
+            "wall_s": round(time.monotonic() - self._wall_s, 6),
+            "cpu_s": round(time.process_time() - self._cpu_s, 6),
+            "peak_memory_bytes": kernel.frames.peak_bytes,
+            "kernel_entries": kernel.stats.kernel_entries,
+            "page_faults": kernel.stats.page_faults,
+            "unknown_calls": kernel.stats.unknown_calls,
+            "syscalls": dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
+        }
