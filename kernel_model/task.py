@@ -80,6 +80,8 @@ class Task:
     pdeath_signal: int = 0
     timer_slack_ns: int = 50_000
     default_timer_slack_ns: int = 50_000
+    mce_kill: int = 2
+    """PR_MCE_KILL_*; PR_MCE_KILL_DEFAULT."""
     ioprio: int = 0
     sched_policy: int = 0
     """SCHED_*; `rt_priority` and `sched_flags` (SCHED_FLAG_*) as sched_setattr(2) has them."""

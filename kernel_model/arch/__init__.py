@@ -51,6 +51,10 @@ class Arch(Protocol):
     GREG_NAMES: tuple[str, ...]
     STAT_OFFSETS: tuple[int, int, int]
     """Where st_mode, st_rdev and st_size stand in `struct stat`, for tracers."""
+    HAS_TSC: bool
+    """Is there a time stamp counter that prctl(2) knows of?"""
+    HAS_TAGGED_ADDR: bool
+    """May system calls be asked to take addresses with a top byte that the CPU ignores?"""
     SIGTRAMP_CODE: bytes
     """Code that execve maps for handlers to return to, from its fifth byte; empty where programs bring their own."""
 

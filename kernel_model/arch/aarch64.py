@@ -34,6 +34,8 @@ PC_INDEX: Final = 32
 SP_INDEX: Final = 31
 RESULT_INDEX: Final = 0
 NUMBER_INDEX: Final = 8
+HAS_TSC: Final = False
+HAS_TAGGED_ADDR: Final = True
 # nop (unwinders look one instruction back); mov x8, #139 (rt_sigreturn); svc #0: arch/arm64/kernel/vdso/sigreturn.S
 SIGTRAMP_CODE: Final = bytes.fromhex("1f2003d5 681180d2 010000d4")
 

@@ -35,6 +35,8 @@ PC_INDEX: Final = 16
 SP_INDEX: Final = 15
 RESULT_INDEX: Final = 13
 NUMBER_INDEX: Final = 13
+HAS_TSC: Final = True
+HAS_TAGGED_ADDR: Final = False
 SIGTRAMP_CODE: Final = b""
 
 STAT_OFFSETS: Final = (24, 40, 48)
