@@ -47,7 +47,7 @@ def run(
     cwd: Path,
     env: Mapping[str, str] | None = None,
     stdin: Path | None = None,
-    timeout: float = 90,
+    timeout: float = 60,
 ) -> Outcome:
     """Run a command with nothing but the given environment; no output is ever shown on the terminal."""
     with (stdin or Path(os.devnull)).open("rb") as source:
