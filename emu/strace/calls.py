@@ -150,14 +150,28 @@ def _syslog(params: Params, registers: Registers) -> Params:
     return kinds if registers[0] & 0xFFFF_FFFF in (2, 3, 4, 8) else kinds[:1]
 
 
+def _positioned(params: Params, registers: Registers) -> Params:
+    """preadv and its kin: the upper half of the position is for 32-bit programs."""
+    return [*params[:4], *params[5:]]
+
+
+def _ioctl(params: Params, registers: Registers) -> Params:
+    """An unknown request is taken apart instead of named."""
+    fd, (name, _), *rest = _BY_IOCTL(params, registers)
+    return [fd, (name, Param("uint", "ioctl")), *rest]
+
+
+_BY_IOCTL: Final = _by_command("ioctl", 1, IOCTL, HEX)
+_CREATION: Final = Param("int", "flags", "creation")
 _RESHAPES: Final[dict[str, Reshape]] = {
     "arch_prctl": _by_command("arch_prctl", 0, _ARCH_PRCTL, PTR),
+    "dup3": _replace({2: _CREATION}),
     "execve": _replace({2: Param("ptr", "envp")}),
     "execveat": _replace({3: Param("ptr", "envp")}),
     "fcntl": _by_command("fcntl_cmd", 1, FCNTL, HEX),
     "getcwd": _replace({0: Param("ptr", "outpath")}),
     "getrandom": _replace({0: Param("ptr", "outhex")}),
-    "ioctl": _by_command("ioctl", 1, IOCTL, HEX),
+    "ioctl": _ioctl,
     "ioprio_set": _replace({2: Param("int", "ioprio")}),
     "membarrier": _drop_unless(1, 1, 2),
     "mincore": _replace({2: Param("ptr", "outstruct", "mincore")}),
@@ -166,7 +180,13 @@ _RESHAPES: Final[dict[str, Reshape]] = {
     "mremap": _remap,
     "open": _without_mode,
     "openat": _without_mode,
+    "pipe2": _replace({1: _CREATION}),
     "prctl": _prctl,
+    "preadv": _positioned,
+    "preadv2": _positioned,
+    "pwritev": _positioned,
+    "pwritev2": _positioned,
+    "rseq": _replace({1: HEX}),
     "sendfile": _replace({2: Param("ptr", "inout", "off_t")}),
     "statx": _replace({2: Param("uint", "flags", "at_statx")}),
     "syslog": _syslog,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PATH_MAX: Final = 4096
 ARGV_SHOWN: Final = 32
 IOVEC_SHOWN: Final = 32
+ENVIRONMENT_COUNTED: Final = 1 << 16
 _IOVEC: Final = Struct("<QQ")
 _POINTER: Final = Struct("<Q")
 
@@ -103,6 +104,16 @@ def _enum(call: Call, value: int, detail: str) -> str:
     return tables.enum(detail, value)
 
 
+def _ioctl(call: Call, value: int, detail: str) -> str:
+    """A request by name, or its direction, type, number and size (include/uapi/asm-generic/ioctl.h)."""
+    known = tables.all_tables()["ioctl"].by_value.get(value)
+    if known:
+        return known
+    direction = ("_IOC_NONE", "_IOC_WRITE", "_IOC_READ", "_IOC_READ|_IOC_WRITE")[value >> 30]
+    numbers = (value >> 8 & 0xFF, value & 0xFF, value >> 16 & 0x3FFF)
+    return f"_IOC({direction}, {', '.join(hexadecimal(number) for number in numbers)})"
+
+
 def _commented(call: Call, value: int, detail: str) -> str:
     return f"{value} /* {tables.all_tables()[detail].by_value.get(value, tables.all_tables()[detail].unknown)} */"
 
@@ -148,7 +159,13 @@ def _outhex(call: Call, value: int, detail: str) -> str:
 def _argv(call: Call, value: int, detail: str) -> str:
     words = []
     for position in range(ARGV_SHOWN + 1):
-        (address,) = call.unpack(_POINTER, value + 8 * position)
+        try:
+            (address,) = call.unpack(_POINTER, value + 8 * position)
+        except SyscallError:
+            if not position:
+                raise
+            words.append(f"... /* {pointer(value + 8 * position)} */")
+            break
         if not address:
             break
         words.append("..." if position == ARGV_SHOWN else _word(call, address))
@@ -165,9 +182,13 @@ def _word(call: Call, address: int) -> str:
 def _envp(call: Call, value: int, detail: str) -> str:
     """The address and how many there are: the variables themselves are long and known."""
     count = 0
-    while count < 1 << 16 and call.unpack(_POINTER, value + 8 * count) != (0,):
-        count += 1
-    return f"{pointer(value)} /* {count} var{'' if count == 1 else 's'} */"
+    end = ""
+    try:
+        while count < ENVIRONMENT_COUNTED and call.unpack(_POINTER, value + 8 * count) != (0,):
+            count += 1
+    except SyscallError:
+        end = ", unterminated"
+    return f"{pointer(value)} /* {count} var{'' if count == 1 else 's'}{end} */"
 
 
 def _iovec(call: Call, value: int, detail: str) -> str:
@@ -254,6 +275,7 @@ FORMATS: Final = {
     "ioprio": Format(_ioprio),
     "flags": Format(_flags),
     "enum": Format(_enum),
+    "ioctl": Format(_ioctl),
     "commented": Format(_commented),
     "ptr": Format(_ptr),
     "path": Format(_path, is_pointer=True),

@@ -104,8 +104,9 @@ def _membarrier(call: Call, result: int) -> str | None:
     return f"{result:#x} ({tables.flags('membarrier', result)})" if not call.values[0] and result else None
 
 
-def _named(table: str) -> Callable[[Call, int], str]:
-    return lambda call, result: f"{result} ({tables.enum(table, result)})"
+def _named(table: str) -> Callable[[Call, int], str | None]:
+    names = tables.all_tables()[table].by_value
+    return lambda call, result: f"{result} ({names[result]})" if result in names else None
 
 
 def _priority(call: Call, result: int) -> str:
