@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 RAM_BASE: Final = 0x1_0000_0000
 """Physical address of the guest's RAM: well away from anything an architecture treats specially."""
+_TLB_FIRST_ENTRIES: Final = 256
+_TLB_MAX_ENTRIES: Final = 1 << 16
 _MAP_NORESERVE: Final = 0x4000
 R, W, X = 1, 2, 4
 _NEED: Final = {binding.UC_MEM_READ: R, binding.UC_MEM_WRITE: W, binding.UC_MEM_FETCH: X}
@@ -28,6 +30,8 @@ class GuestRam:
 
     def __init__(self, size_bytes: int) -> None:
         self._map = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            self._map.madvise(mmap.MADV_HUGEPAGE)  # frames are handed out in order: the host's TLB reaches further
         self.size_bytes = size_bytes
         self.view = memoryview(self._map)
         self.host_address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
@@ -77,9 +81,18 @@ class UnicornCpu:
         need_of, from_address, page_mask = _NEED, TlbEntry.from_address, self.PAGE_MASK
         results: dict[int, Any] = {}
         fixed = self._fixed_page
+        fills, tlb_entries, flush = 0, _TLB_FIRST_ENTRIES, self.engine.flush_tlb
+        grow_at = 2 * tlb_entries
 
         def fill(_engine: object, address: int, access: int, result_at: int, _data: object) -> bool:
+            nonlocal fills, tlb_entries, grow_at
             try:
+                fills += 1
+                if fills > grow_at:
+                    # A flush lets the engine double a TLB that was nearly full; it never grows by itself.
+                    flush()
+                    tlb_entries = min(2 * tlb_entries, _TLB_MAX_ENTRIES)
+                    grow_at = fills + 2 * tlb_entries
                 need = need_of[access]
                 address &= page_mask
                 entry = pt_cell[0].get(address, 0)

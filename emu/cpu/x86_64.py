@@ -1,4 +1,4 @@
-"""The x86-64 CPU: Unicorn's default model (x86-64-v2 and some of v3, no AVX) at CPL 3."""
+"""The x86-64 CPU at CPL 3: x86-64-v2 and some of v3, no AVX."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ REG_R8, REG_EFLAGS, REG_RFLAGS, REG_CR4, REG_GDTR, REG_FS_BASE, REG_GS_BASE = 10
 REG_DS, REG_ES, REG_FS, REG_GS, REG_TR = 17, 28, 32, 33, 245
 REG_FPCW, REG_FPSW, REG_FPTAG, REG_MXCSR, REG_FP0, REG_XMM0 = 246, 31, 247, 249, 82, 122
 INS_SYSCALL, INS_SYSENTER, INS_IN, INS_OUT = 699, 700, 218, 500
+
+# Not the default model: that one announces fast `rep movs` and `rep stos`, which the engine executes byte by byte, so
+# that a libc which believes it copies at half the speed.
+UC_CPU_X86_EPYC_ROME: Final = 37
 
 _R: Final = tuple(range(REG_R8, REG_R8 + 8))
 _CALL: Final = Struct("<10Q").unpack_from
@@ -81,7 +85,9 @@ class X8664Cpu(UnicornCpu):
     PAGE_MASK: ClassVar = -4096
 
     def __init__(self, ram: GuestRam, code_frames: set[int]) -> None:
-        super().__init__(Engine(binding.UC_ARCH_X86, binding.UC_MODE_64), ram, code_frames)
+        engine = Engine(binding.UC_ARCH_X86, binding.UC_MODE_64)
+        engine.control(binding.UC_CTL_CPU_MODEL, UC_CPU_X86_EPYC_ROME)
+        super().__init__(engine, ram, code_frames)
         self._boot_entry = 0
         self._scratch_context: SavedContext | None = None
         self._pc_after = 0
@@ -233,7 +239,7 @@ class X8664Cpu(UnicornCpu):
         self.set_gs(0)
 
     def hwcaps(self) -> tuple[int, int]:
-        """See `Cpu`: CPUID leaf 1's edx as the default model has it, and HWCAP2_FSGSBASE."""
+        """See `Cpu`: CPUID leaf 1's edx as the model has it, and HWCAP2_FSGSBASE."""
         return 0x078B_FBFD, 2
 
     def _report_fault(self, page: int, access: int) -> None:

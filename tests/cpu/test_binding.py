@@ -24,5 +24,6 @@ def test_aarch64_registers():
 
 
 def test_x86_64_registers():
+    assert x86_64.UC_CPU_X86_EPYC_ROME == x86_const.UC_CPU_X86_EPYC_ROME
     for name in [name for name in vars(x86_64) if name.startswith(("REG_", "INS_"))]:
         assert getattr(x86_64, name) == getattr(x86_const, f"UC_X86_{name}"), name
