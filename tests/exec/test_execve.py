@@ -319,7 +319,7 @@ def test_state_is_flushed(model: Model) -> None:
     task.sas = SigAltStack(0x1000, 0x2000, 0)
     task.clear_child_tid = task.robust_list = 8
     task.blocked = 1 << SIGUSR1 - 1
-    task.keep_caps = True
+    task.cred.securebits = 1 << 4
     task.rseq.address = 64
     execve(model, b"/bin/good")
     assert set(task.files.fd) == {kept}
@@ -330,7 +330,7 @@ def test_state_is_flushed(model: Model) -> None:
     assert task.sas == SigAltStack()
     assert task.clear_child_tid == task.robust_list == task.rseq.address == 0
     assert task.blocked == 1 << SIGUSR1 - 1
-    assert not task.keep_caps
+    assert not task.cred.securebits
     assert task.ptrace_dumpable == 1
 
 
