@@ -75,7 +75,7 @@ PRCTL: Final[dict[str, tuple[Param, ...]]] = {
     "PR_GET_TSC": (Param("ptr", "outstruct", "pr_tsc"),), "PR_GET_SECUREBITS": (),
     "PR_SET_SECUREBITS": (Param("uint", "flags", "secbits"),),
     "PR_SET_TIMERSLACK": (Param("long", "dec"),), "PR_GET_TIMERSLACK": (),
-    "PR_SET_MM": (Param("int", "enum", "pr_set_mm"), PTR, HEX, HEX),
+    "PR_SET_MM": (Param("int", "enum", "pr_set_mm"), HEX, HEX, HEX),
     "PR_SET_CHILD_SUBREAPER": (ULONG,), "PR_GET_CHILD_SUBREAPER": (OUT_INT,),
     "PR_SET_NO_NEW_PRIVS": _NOTHING, "PR_GET_NO_NEW_PRIVS": _NOTHING,
     "PR_GET_TID_ADDRESS": (Param("ptr", "outstruct", "pointer"),),
@@ -161,10 +161,17 @@ def _ioctl(params: Params, registers: Registers) -> Params:
     return [fd, (name, Param("uint", "ioctl")), *rest]
 
 
+def _personality(params: Params, registers: Registers) -> Params:
+    """All ones only asks."""
+    return [(params[0][0], HEX)] if registers[0] & 0xFFFF_FFFF == 0xFFFF_FFFF else params
+
+
+_REMAINING: Final = Param("ptr", "remaining", "timespec")
 _BY_IOCTL: Final = _by_command("ioctl", 1, IOCTL, HEX)
 _CREATION: Final = Param("int", "flags", "creation")
 _RESHAPES: Final[dict[str, Reshape]] = {
     "arch_prctl": _by_command("arch_prctl", 0, _ARCH_PRCTL, PTR),
+    "clock_nanosleep": _replace({3: _REMAINING}),
     "dup3": _replace({2: _CREATION}),
     "execve": _replace({2: Param("ptr", "envp")}),
     "execveat": _replace({3: Param("ptr", "envp")}),
@@ -178,8 +185,10 @@ _RESHAPES: Final[dict[str, Reshape]] = {
     "mknod": _mknod,
     "mknodat": _mknod,
     "mremap": _remap,
+    "nanosleep": _replace({1: _REMAINING}),
     "open": _without_mode,
     "openat": _without_mode,
+    "personality": _personality,
     "pipe2": _replace({1: _CREATION}),
     "prctl": _prctl,
     "preadv": _positioned,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from emu.strace import structs, tables
 from emu.strace.structs_task import signal_name
 from emu.strace.text import STRING_LIMIT, hexadecimal, octal, pointer, quote, quote_hex
+from kernel_model.abi.errno import EINTR, ERESTART_RESTARTBLOCK
 from kernel_model.types import SyscallError
 
 if TYPE_CHECKING:
@@ -248,6 +249,12 @@ def _inout(call: Call, value: int, detail: str) -> str:
     return before if now == before else f"{before} => {now}"
 
 
+def _remaining(call: Call, value: int, detail: str) -> str:
+    """What was left to sleep, which the kernel tells only when a signal ended the sleep."""
+    interrupted = call.result is not None and -call.result in (EINTR, ERESTART_RESTARTBLOCK)
+    return structs.STRUCTS[detail](call, value) if interrupted else pointer(value)
+
+
 def save_inouts(call: Call) -> None:
     """When the call is made: keep what it may change, to show both."""
     for (_, param), value in zip(call.params, call.values, strict=True):
@@ -285,6 +292,7 @@ FORMATS: Final = {
     "name": Format(_name, is_pointer=True),
     "outpath": Format(_outpath, at_exit=True, is_pointer=True),
     "inout": Format(_inout, at_exit=True, is_pointer=True),
+    "remaining": Format(_remaining, at_exit=True),
     "outbuf": Format(_outbuf, at_exit=True, is_pointer=True),
     "outhex": Format(_outhex, at_exit=True, is_pointer=True),
     "argv": Format(_argv, is_pointer=True),

@@ -42,4 +42,4 @@ TIMEVAL: Final = TIMESPEC
 TIMEZONE: Final = struct.Struct("<ii")
 TIME_T: Final = struct.Struct("<q")
 # struct __kernel_timex: modes, offset .. tolerance, time, tick .. stbcnt, tai, eleven words of padding
-TIMEX: Final = struct.Struct("<I4xqqqqi4xqqqqqqqqi4xqqqqi44x")
+TIMEX: Final = struct.Struct("<I4xqqqqi4xqqqqqqqqi4xqqqqqi44x")
