@@ -120,17 +120,33 @@ Listener = Callable[[Event], None]
 
 @dataclass(slots=True)
 class EventStream:
-    """The one stream. `active` is true while anybody listens; test it before building an event."""
+    """The one stream. `active` is true while anybody listens to all of it; test it before building an event.
+
+    Faults and deliveries of signals are rare: they may be listened to alone (`watched`), which costs calls nothing.
+    """
 
     active: bool = False
+    watched: bool = False
     _listeners: list[Listener] = field(default_factory=list)
+    _rare_listeners: list[Listener] = field(default_factory=list)
 
     def subscribe(self, listener: Listener) -> None:
         """Call `listener` with every event from now on, in the order they happen."""
         self._listeners.append(listener)
         self.active = True
+        self.subscribe_rare(listener)
+
+    def subscribe_rare(self, listener: Listener) -> None:
+        """Call `listener` with every `Fault` and `SignalDelivered` from now on."""
+        self._rare_listeners.append(listener)
+        self.watched = True
 
     def emit(self, event: Event) -> None:
-        """Hand `event` to every listener."""
+        """Hand `event` to every listener to all."""
         for listener in self._listeners:
+            listener(event)
+
+    def emit_rare(self, event: Fault | SignalDelivered) -> None:
+        """Hand one of the rare events to every listener."""
+        for listener in self._rare_listeners:
             listener(event)

@@ -128,8 +128,8 @@ def get_signal(kernel: Kernel, task: Task) -> tuple[SigInfo, SigAction] | None:
             return info, action
         if bit & IGNORE_MASK:
             continue
-        if kernel.events.active:
-            kernel.events.emit(SignalDelivered(task, signal, SIG_DFL, info))
+        if kernel.events.watched:
+            kernel.events.emit_rare(SignalDelivered(task, signal, SIG_DFL, info))
         if bit & STOP_MASK:
             if signal == SIGSTOP or not _orphaned(task):
                 _stop(kernel, task)
@@ -186,5 +186,5 @@ def _handle_signal(kernel: Kernel, task: Task, info: SigInfo, action: SigAction)
     task.blocked = blocked & ~UNBLOCKABLE
     if task.sas.flags & SS_AUTODISARM:
         task.sas = SigAltStack(flags=SS_DISABLE)
-    if kernel.events.active:
-        kernel.events.emit(SignalDelivered(task, info.signo, action.handler, info))
+    if kernel.events.watched:
+        kernel.events.emit_rare(SignalDelivered(task, info.signo, action.handler, info))

@@ -39,7 +39,7 @@ def force_exception(kernel: Kernel, task: Task, kind: str) -> None:
 
 
 def _force(kernel: Kernel, task: Task, info: SigInfo, access: int) -> None:
-    if kernel.events.active:
+    if kernel.events.watched:
         pc = kernel.cpu.read_gregs()[kernel.arch.PC_INDEX]
-        kernel.events.emit(Fault(task, info.signo, info.code, dict(info.fields).get("addr", 0), access, pc))
+        kernel.events.emit_rare(Fault(task, info.signo, info.code, dict(info.fields).get("addr", 0), access, pc))
     force_signal(kernel, task, info)
