@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
+from struct import Struct
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from kernel_model.types import UserPtr
@@ -49,6 +50,8 @@ class Arch(Protocol):
     RESULT_INDEX: int
     NUMBER_INDEX: int
     GREG_NAMES: tuple[str, ...]
+    STAT: Struct
+    """`struct stat`."""
     STAT_OFFSETS: tuple[int, int, int]
     """Where st_mode, st_rdev and st_size stand in `struct stat`, for tracers."""
     HAS_TSC: bool
@@ -84,22 +87,22 @@ class ArchSignal(Protocol):
 
     MIN_SS_SIZE: int
     """The least size (bytes) that sigaltstack(2) takes."""
-    EXCEPTIONS: dict[str, tuple[int, int, bool, int, int]]
-    """Kind of exception to (signal, si_code, is si_addr the PC, `Task.error_code`, `Task.trap_nr`)."""
 
     def rewind(self, regs: list[int], number: int, arg0: int, restart_block: bool) -> None:
         """Change `regs` so that the interrupted call `number` is made again, or restart_syscall(2) instead of it."""
 
-    def fault_codes(self, address: int, access: int, code: int, task_size: int) -> tuple[int, int]:
-        """(`Task.error_code`, `Task.trap_nr`) of a memory fault (`code`: its si_code)."""
+    def note_fault(self, task: Task, address: int, access: int, code: int) -> None:
+        """Set what frames show of a memory fault: `Task.fault_address`, `error_code`, `trap_nr` (`code`: si_code)."""
+
+    def exception(self, task: Task, kind: str) -> SigInfo | None:
+        """The signal of another exception, and the same fields set; None when Linux makes no signal of it."""
         ...
 
     def setup_rt_frame(self, task: Task, info: SigInfo, action: SigAction, mask: int) -> None:
         """Write the frame and point the registers at the handler; EFAULT when it can't be written."""
 
-    def restore_frame(self, task: Task) -> int:
-        """Take registers and alternate stack from the frame, and return its mask; an error when it is not sound."""
-        ...
+    def restore_frame(self, task: Task) -> None:
+        """Take registers, mask and alternate stack from the frame; an error when it is not sound."""
 
     def bad_frame(self, task: Task) -> tuple[int, int, int]:
         """(signal, si_code, si_addr) of a frame that is not sound."""
