@@ -89,11 +89,6 @@ class Through(Leaf):
     def touch_atime(self) -> None:
         """The host keeps its own time."""
 
-    def look_again(self, st: HostStat) -> None:
-        """The host says `st` now."""
-        if st != self.lower:
-            self.show(st)
-
     def look(self) -> None:
         """Ask the host again; a file that has lost its name stays as it was known."""
         if self.origin is not None:

@@ -263,9 +263,9 @@ class Nameidata:
             self._follow_dotdot()
         self.last_type = LAST_ROOT
 
-    def walk_last(self, *, follow: bool) -> Dentry | None:
+    def walk_last(self, *, follow: bool, creating: bool = False) -> Dentry | None:
         """Look the last component up and go there, through links if `follow`; None (and `dentry` still its directory)
-        when there is no such name."""
+        when there is no such name. `creating` (O_CREAT): EISDIR when a link ends in a slash."""
         while self.last_type == LAST_NORM:
             name = self.last
             directory = self.dentry
@@ -283,6 +283,8 @@ class Nameidata:
             if target is None:
                 return self.dentry
             self.link_path_walk(target)
+            if creating and self.directory and self.last_type == LAST_NORM:
+                raise SyscallError(errno.EISDIR)
         self.handle_dots()
         return self.dentry
 

@@ -95,11 +95,9 @@ def do_open(task: Task, dfd: int, name: bytes, flags: int, mode: int = 0, resolv
     follow = not flags & O_NOFOLLOW and flags & (O_CREAT | O_EXCL) != O_CREAT | O_EXCL
     if flags & O_CREAT and nd.directory and nd.last_type == LAST_NORM:
         raise SyscallError(errno.EISDIR)
-    while nd.walk_last(follow=follow) is None:
+    while nd.walk_last(follow=follow, creating=bool(flags & O_CREAT)) is None:
         if not flags & O_CREAT:
             raise SyscallError(errno.ENOENT)
-        if nd.directory:
-            raise SyscallError(errno.EISDIR)
         _create(task, nd, mode)
         created = True
     dentry = nd.dentry

@@ -60,10 +60,10 @@ class OverlaySuperBlock(MemorySuperBlock):
         super().__init__(kernel, st.dev, fs_type, readonly=readonly)
         self.tree = tree
         self._next_ino = _FIRST_NEW_INO
-        self.linked: WeakValueDictionary[tuple[int, int], OverlayFile] = WeakValueDictionary()
-        """Host files with several names, by (device, inode): all names lead to one inode."""
-        self.copied_up: dict[tuple[int, int], OverlayFile] = {}
-        """Those of them that were changed, for the names that nobody has looked at yet."""
+        self.in_use: WeakValueDictionary[tuple[int, int], Leaf] = WeakValueDictionary()
+        """The host's files by (device, inode), while somebody has them: all their names lead to one inode."""
+        self.copied_up: dict[tuple[int, int], Leaf] = {}
+        """Files of several names that were changed, for the names that nobody has looked at yet."""
         self._parked: dict[OverlayFile, Dentry] = {}
         self._parked_pages = 0
 
@@ -228,11 +228,23 @@ class Leaf(HostBacked):
             self.copy_up()
 
     def copy_up(self) -> None:
-        """The inode becomes the memory's own."""
+        """The inode becomes the memory's own, and other names of it on the host lead here from now on."""
         self.volatile = False
         if self.parent is not None:
             self.parent.entries.setdefault(self.name, self)
             self.parent = None
+        if self.i_nlink > 1:
+            self.i_sb.copied_up[self.i_dev, self.i_ino] = self
+
+    def look_again(self, st: HostStat) -> None:
+        """The host says `st` now."""
+        if st != self.lower:
+            self.show(st)
+
+    def drop(self) -> None:
+        """See `Inode`."""
+        super().drop()
+        self.i_sb.copied_up.pop((self.i_dev, self.i_ino), None)
 
     def __del__(self) -> None:
         if self.origin is not None:
@@ -280,16 +292,14 @@ class OverlayFile(Leaf, MemoryFile):
             raise SyscallError(errno.EIO if error.errno == errno.ESTALE else error.errno or errno.EIO) from None
 
     def look_again(self, st: HostStat) -> None:
-        """The host says `st` now: drop cached pages if the contents may be others, unless they are mapped."""
+        """See `Leaf`. Cached pages go if the contents may be others, unless they are mapped."""
         old = self.lower
-        if st == old:
-            return
         mapping = self.mapping
         if mapping is not None and old is not None and (st.mtime_ns != old.mtime_ns or st.size != old.size):
             if not mapping.i_mmap:
                 mapping.drop()
             mapping.backed_size = st.size
-        self.show(st)
+        super().look_again(st)
 
     def refresh(self) -> None:
         """See `MemoryFile`."""
@@ -318,12 +328,9 @@ class OverlayFile(Leaf, MemoryFile):
             self.i_sb.park(self, dentry)
 
     def copy_up(self) -> None:
-        """See `Leaf`. Other names of the file on the host lead here from now on."""
-        sb = self.i_sb
-        sb.unpark(self)
+        """See `Leaf`."""
+        self.i_sb.unpark(self)
         super().copy_up()
-        if self.i_nlink > 1:
-            sb.copied_up[self.i_dev, self.i_ino] = self
 
     def write_at(self, pos: int, data: bytes) -> None:
         """See `MemoryFile`."""
@@ -340,11 +347,6 @@ class OverlayFile(Leaf, MemoryFile):
         if size != self.i_size:
             self._wrote = True
         super().truncate(size)
-
-    def drop(self) -> None:
-        """See `Inode`."""
-        super().drop()
-        self.i_sb.copied_up.pop((self.i_dev, self.i_ino), None)
 
 
 class OverlayLink(Leaf, MemoryLink):
@@ -421,43 +423,28 @@ class OverlayDirectory(HostBacked, MemoryDirectory):
             raise host_error(error) from None
 
     def _found(self, name: bytes, node: HostNode, st: HostStat) -> Inode:
-        """The inode of what the host has under `name`."""
-        kind = st.mode & _S_IFMT
-        if kind == _S_IFREG and st.nlink > 1:
-            return self._found_linked(name, node, st)
-        return self.host_inode(name, node, st)
-
-    def host_inode(self, name: bytes, node: HostNode, st: HostStat) -> Inode:
-        """A new inode for what the host has under `name`."""
+        """The inode of what the host has under `name`: a new one unless it is in use already."""
         sb = self.i_sb
         kind = st.mode & _S_IFMT
         if kind == _S_IFDIR:
             directory = self.entries[name] = OverlayDirectory(sb, st.ino, st.mode, st.uid, st.gid, 0)
             directory.adopt(node, st, self, name)
             return directory
-        make = _LEAVES.get(kind, OverlaySpecial)
-        leaf = make(sb, st.ino, st.mode, st.uid, st.gid, 0)
+        key = (st.dev, st.ino)
+        if st.nlink > 1:
+            changed = sb.copied_up.get(key)
+            if changed is not None:
+                self.entries[name] = changed
+                sb.tree.forget(node)
+                return changed
+        leaf = sb.in_use.get(key)
+        if leaf is not None and leaf.volatile and not (leaf.i_mode ^ st.mode) & _S_IFMT:
+            leaf.look_again(st)
+            sb.tree.forget(node)
+            return leaf
+        leaf = sb.in_use[key] = _LEAVES.get(kind, OverlaySpecial)(sb, st.ino, st.mode, st.uid, st.gid, 0)
         leaf.adopt(node, st, self, name)
         return leaf
-
-    def _found_linked(self, name: bytes, node: HostNode, st: HostStat) -> Inode:
-        """A host file with several names: the inode that another name already has, if one is known."""
-        sb = self.i_sb
-        key = (st.dev, st.ino)
-        inode = sb.copied_up.get(key)
-        if inode is not None:
-            self.entries[name] = inode
-            sb.tree.forget(node)
-            return inode
-        inode = sb.linked.get(key)
-        if inode is not None and inode.volatile:
-            inode.look_again(st)
-            sb.tree.forget(node)
-            return inode
-        found = self.host_inode(name, node, st)
-        assert isinstance(found, OverlayFile)
-        sb.linked[key] = found
-        return found
 
     def revalidate(self, name: bytes, inode: Inode) -> Inode:
         """See `Inode`."""
@@ -467,14 +454,7 @@ class OverlayDirectory(HostBacked, MemoryDirectory):
         found = self._host_lookup(name)
         if found is None:
             raise SyscallError(errno.ENOENT)
-        node, st = found
-        assert isinstance(inode, MemoryInode)
-        if st.ino == inode.i_ino and st.dev == inode.i_dev and (st.mode ^ inode.i_mode) & _S_IFMT == 0:
-            if isinstance(inode, OverlayFile):
-                inode.look_again(st)
-            self.i_sb.tree.forget(node)
-            return inode
-        return self._found(name, node, st)
+        return self._found(name, *found)
 
     def remove(self, name: bytes) -> None:
         """See `MemoryDirectory`. If the host has the name, it must not show through."""
