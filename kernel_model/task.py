@@ -62,6 +62,8 @@ class Task:
     """The auxiliary vector as it stands on the stack, for /proc/self/auxv."""
     blocked: int = 0
     """Signal mask: bit n-1 stands for signal n."""
+    real_blocked: int = 0
+    """The mask behind one that rt_sigtimedwait(2) opened for its wait: what is in it is not ignored meanwhile."""
     pending: PendingSignals = field(default_factory=PendingSignals)
     saved_sigmask: int | None = None
     """The mask to put back when the signal that ended a sigsuspend, ppoll ... has been dealt with."""

@@ -27,12 +27,14 @@ from kernel_model.abi.signal import (
     TRAP_TRACE,
 )
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user, get_user
+from kernel_model.signal.action import set_blocked
 from kernel_model.signal.altstack import restore_altstack, sas_ss_flags
+from kernel_model.signal.sighand import SigInfo
 from kernel_model.signal.siginfo import pack
 from kernel_model.types import U32_MASK, U64_MASK, SyscallError, UserPtr
 
 if TYPE_CHECKING:
-    from kernel_model.signal.sighand import SigAction, SigInfo
+    from kernel_model.signal.sighand import SigAction
     from kernel_model.task import Task
 
 MIN_SS_SIZE: Final = 5120
@@ -40,7 +42,6 @@ NR_RESTART_SYSCALL: Final = 128
 
 # ESR_ELx: exception class << 26, instruction length bit
 _IL: Final = 1 << 25
-_EC_UNKNOWN: Final = _IL
 _EC_IABT_LOW: Final = 0x20 << 26 | _IL
 _EC_DABT_LOW: Final = 0x24 << 26 | _IL
 _EC_BRK64: Final = 0x3C << 26 | _IL
@@ -50,13 +51,13 @@ _FSC_TRANSLATION: Final = 0x04
 _FSC_PERMISSION: Final = 0x0F
 _FSC_ALIGNMENT: Final = 0x21
 
-EXCEPTIONS: Final = {
-    "undefined": (SIGILL, ILL_ILLOPC, True, _EC_UNKNOWN, 0),
-    "breakpoint": (SIGTRAP, TRAP_BRKPT, True, _EC_BRK64, 0),
-    "single_step": (SIGTRAP, TRAP_TRACE, True, _EC_SOFTSTP_LOW, 0),
-    "general_protection": (SIGILL, ILL_ILLOPC, True, _EC_UNKNOWN, 0),
-    "alignment": (SIGBUS, BUS_ADRALN, True, _EC_DABT_LOW | _FSC_ALIGNMENT, 0),
+_EXCEPTIONS: Final = {
+    "breakpoint": (SIGTRAP, TRAP_BRKPT, _EC_BRK64),
+    "single_step": (SIGTRAP, TRAP_TRACE, _EC_SOFTSTP_LOW),
+    "alignment": (SIGBUS, BUS_ADRALN, _EC_DABT_LOW | _FSC_ALIGNMENT),
 }
+"""Kind to (signal, si_code, ESR); all others are undefined instructions, whose ESR is not told."""
+_INSTRUCTION: Final = struct.Struct("<I")
 
 # struct rt_sigframe: siginfo (128); ucontext: uc_flags, uc_link; uc_stack; uc_sigmask, 120 unused; sigcontext:
 # fault_address, x0 .. x30, sp, pc, pstate, 8 of padding, records up to 4096 bytes
@@ -95,16 +96,27 @@ def rewind(regs: list[int], number: int, arg0: int, restart_block: bool) -> None
     regs[_PC] = regs[_PC] - 4 & U64_MASK
 
 
-def fault_codes(address: int, access: int, code: int, task_size: int) -> tuple[int, int]:
-    """(ESR, 0) of an abort, as set_thread_esr() lets user space see it."""
-    if address >= task_size:
+def note_fault(task: Task, address: int, access: int, code: int) -> None:
+    """FAR, and the ESR of an abort as set_thread_esr() lets user space see it."""
+    if address >= task.mm.task_size:
         # What an address of the kernel's leads to is not told apart.
         fault = _FSC_TRANSLATION
     else:
         fault = _FSC_PERMISSION if code == SEGV_ACCERR else _FSC_TRANSLATION | 3
-    if access == 4:
-        return _EC_IABT_LOW | fault, 0
-    return _EC_DABT_LOW | fault | (_WNR if access == 2 else 0), 0
+    task.fault_address = address
+    task.error_code = _EC_IABT_LOW | fault if access == 4 else _EC_DABT_LOW | fault | (_WNR if access == 2 else 0)
+
+
+def exception(task: Task, kind: str) -> SigInfo | None:
+    """arch/arm64/kernel/traps.c:arm64_notify_die()."""
+    signal, code, esr = _EXCEPTIONS.get(kind, (SIGILL, ILL_ILLOPC, 0))
+    pc = task.kernel.cpu.read_gregs()[_PC]
+    if kind == "breakpoint":
+        (instruction,) = get_user(task.mm, UserPtr(pc), _INSTRUCTION)
+        esr |= instruction >> 5 & 0xFFFF
+    task.fault_address = 0
+    task.error_code = esr
+    return SigInfo(signal, code, fields=(("addr", pc),))
 
 
 def setup_rt_frame(task: Task, info: SigInfo, action: SigAction, mask: int) -> None:
@@ -190,14 +202,14 @@ def _parse_records(task: Task, frame: int) -> _UserRecords:
         offset += size
 
 
-def restore_frame(task: Task) -> int:
-    """rt_sigreturn(2): everything the frame holds; the mask it holds is returned. An error when it is not sound."""
+def restore_frame(task: Task) -> None:
+    """rt_sigreturn(2): everything the frame holds; an error when it is not sound."""
     cpu = task.kernel.cpu
     mm = task.mm
     frame = cpu.read_gregs()[_SP]
     if frame % 16 or frame + _FRAME_BYTES > mm.task_size:
         raise SyscallError(errno.EFAULT)
-    (mask,) = get_user(mm, UserPtr(frame + _SIGMASK), _MASK)
+    set_blocked(task, get_user(mm, UserPtr(frame + _SIGMASK), _MASK)[0])
     _fault_address, *regs = get_user(mm, UserPtr(frame + _MCONTEXT), _SIGCONTEXT)
     regs[_PSTATE] &= ~_PSTATE_RES0
     if regs[_PSTATE] & _PSTATE_NOT_EL0:
@@ -209,7 +221,6 @@ def restore_frame(task: Task) -> int:
     cpu.write_gregs(regs)
     cpu.write_fpregs(vectors + (fpsr & U32_MASK).to_bytes(4, "little") + fpcr.to_bytes(4, "little") + bytes(8))
     restore_altstack(task, UserPtr(frame + _STACK), regs[_SP], MIN_SS_SIZE)
-    return int(mask)
 
 
 def bad_frame(task: Task) -> tuple[int, int, int]:

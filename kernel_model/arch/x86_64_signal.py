@@ -24,26 +24,36 @@ from kernel_model.abi.signal import (
     TRAP_TRACE,
 )
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user, get_user
+from kernel_model.signal.action import set_blocked
 from kernel_model.signal.altstack import on_sig_stack, restore_altstack, sas_ss_flags
+from kernel_model.signal.sighand import SigInfo
 from kernel_model.signal.siginfo import pack
 from kernel_model.types import U64_MASK, SyscallError, UserPtr
 
 if TYPE_CHECKING:
-    from kernel_model.signal.sighand import SigAction, SigInfo
+    from kernel_model.signal.sighand import SigAction
     from kernel_model.task import Task
 
 MIN_SS_SIZE: Final = 2048
 NR_RESTART_SYSCALL: Final = 219
 
-EXCEPTIONS: Final = {
-    "undefined": (SIGILL, ILL_ILLOPN, True, 0, 6),
-    "breakpoint": (SIGTRAP, SI_KERNEL, False, 0, 3),
-    "divide": (SIGFPE, FPE_INTDIV, True, 0, 0),
-    "fp": (SIGFPE, 0, True, 0, 19),
-    "single_step": (SIGTRAP, TRAP_TRACE, True, 0, 1),
-    "general_protection": (SIGSEGV, SI_KERNEL, False, 0, 13),
-    "alignment": (SIGBUS, BUS_ADRALN, False, 0, 17),
+_EXCEPTIONS: Final = {
+    "divide": (0, SIGFPE, FPE_INTDIV),
+    "single_step": (1, SIGTRAP, TRAP_TRACE),
+    "breakpoint": (3, SIGTRAP, SI_KERNEL),
+    "overflow": (4, SIGSEGV, SI_KERNEL),
+    "bound": (5, SIGSEGV, SI_KERNEL),
+    "undefined": (6, SIGILL, ILL_ILLOPN),
+    "segment": (11, SIGBUS, SI_KERNEL),
+    "stack_segment": (12, SIGBUS, SI_KERNEL),
+    "general_protection": (13, SIGSEGV, SI_KERNEL),
+    "fp": (16, SIGFPE, 0),
+    "alignment": (17, SIGBUS, BUS_ADRALN),
+    "simd_fp": (19, SIGFPE, 0),
 }
+"""Kind to (trap number, signal, si_code; 0 where the floating-point state says which)."""
+_FPE_CODES: Final = ((0x01, 7), (0x04, 3), (0x08, 4), (0x12, 5), (0x20, 6))
+"""Exception flags to FPE_FLTINV, FLTDIV, FLTOVF, FLTUND, FLTRES; the first that fits."""
 
 # struct rt_sigframe: pretcode; ucontext: uc_flags, uc_link; uc_stack; sigcontext; uc_sigmask
 _UC_HEAD: Final = struct.Struct("<QQQ")
@@ -78,10 +88,34 @@ def rewind(regs: list[int], number: int, arg0: int, restart_block: bool) -> None
     regs[_IP] = regs[_IP] - 2 & U64_MASK
 
 
-def fault_codes(address: int, access: int, code: int, task_size: int) -> tuple[int, int]:
-    """(error code, trap number) of a page fault: present, write, user, instruction fetch."""
-    present = code == SEGV_ACCERR or address >= task_size
-    return present | (access == 2) << 1 | 4 | (access == 4) << 4, 14
+def note_fault(task: Task, address: int, access: int, code: int) -> None:
+    """cr2, and a page fault's error code: present, write, user, instruction fetch."""
+    task.fault_address = address
+    present = code == SEGV_ACCERR or address >= task.mm.task_size
+    task.error_code = present | (access == 2) << 1 | 4 | (access == 4) << 4
+    task.trap_nr = 14
+
+
+def exception(task: Task, kind: str) -> SigInfo | None:
+    """arch/x86/kernel/traps.c; of floating-point exceptions fpu/core.c:fpu__exception_code() says which it was."""
+    trap_nr, signal, code = _EXCEPTIONS[kind]
+    task.trap_nr = trap_nr
+    task.error_code = 0
+    cpu = task.kernel.cpu
+    if not code:
+        area = cpu.read_fpregs()
+        if kind == "fp":
+            raised = int.from_bytes(area[2:4], "little") & ~int.from_bytes(area[0:2], "little")
+        else:
+            mxcsr = int.from_bytes(area[24:28], "little")
+            raised = mxcsr & ~(mxcsr >> 7)
+        code = next((code for flags, code in _FPE_CODES if raised & flags), 0)
+        if not code:
+            return None
+    if code == SI_KERNEL:
+        return SigInfo(signal, code)
+    address = 0 if kind == "alignment" else cpu.read_gregs()[_IP]
+    return SigInfo(signal, code, fields=(("addr", address),))
 
 
 def setup_rt_frame(task: Task, info: SigInfo, action: SigAction, mask: int) -> None:
@@ -131,15 +165,15 @@ def _signed(flags: int) -> int:
     return flags - (1 << 32) if flags >> 31 else flags
 
 
-def restore_frame(task: Task) -> int:
-    """rt_sigreturn(2): everything the frame holds; the mask it holds is returned. EFAULT when it is not sound."""
+def restore_frame(task: Task) -> None:
+    """rt_sigreturn(2): everything the frame holds; EFAULT when it is not sound."""
     cpu = task.kernel.cpu
     mm = task.mm
     now = cpu.read_gregs()
     frame = now[_SP] - 8
     if frame < 0 or frame + _FRAME_BYTES > mm.task_size:
         raise SyscallError(errno.EFAULT)
-    (mask,) = get_user(mm, UserPtr(frame + _SIGMASK), _MASK)
+    set_blocked(task, get_user(mm, UserPtr(frame + _SIGMASK), _MASK)[0])
     *regs, cs, _gs, _fs, _ss, _err, _trapno, _oldmask, _cr2, fpstate = get_user(
         mm, UserPtr(frame + _MCONTEXT), _SIGCONTEXT
     )
@@ -156,7 +190,6 @@ def restore_frame(task: Task) -> int:
     cpu.write_gregs(regs)
     cpu.write_fpregs(area)
     restore_altstack(task, UserPtr(frame + _STACK), regs[_SP], MIN_SS_SIZE)
-    return int(mask)
 
 
 def bad_frame(task: Task) -> tuple[int, int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model.abi.errno import ERESTART_RESTARTBLOCK, ERESTARTSYS
+from kernel_model.abi.signal import ITIMER_REAL
 
 if TYPE_CHECKING:
     from kernel_model.kernel import Kernel
@@ -19,20 +20,21 @@ def has_deliverable(task: Task) -> bool:
 
 def next_deadline(task: Task, deadline_ns: int | None) -> int | None:
     """The sooner of `deadline_ns` and the task's next timer, both on CLOCK_MONOTONIC; None for neither."""
-    timer_ns = task.signal.it_real_deadline_ns
-    if not timer_ns:
+    timer = task.signal.itimers.get(ITIMER_REAL)
+    if timer is None:
         return deadline_ns
-    return timer_ns if deadline_ns is None else min(timer_ns, deadline_ns)
+    return timer[0] if deadline_ns is None else min(timer[0], deadline_ns)
 
 
 def collect_host_signals(kernel: Kernel, task: Task) -> None:
     """Queue for the task what came in from outside, and what its timers have come to."""
     came_in = kernel.host.take_signals()
-    if came_in or task.signal.it_real_deadline_ns:
+    if came_in or task.signal.itimers:
         from kernel_model.signal.timers import expire, take_in
 
         take_in(kernel, task, came_in)
-        expire(kernel, task)
+        if task.signal.itimers:
+            expire(kernel, task)
 
 
 def send_signal(kernel: Kernel, task: Task, info: SigInfo, *, group: bool = False) -> bool:
@@ -62,6 +64,9 @@ def do_signal(kernel: Kernel, task: Task, call: tuple[int, int, int] | None) -> 
     `call`: (number, first argument, result) of the call that just ended. Raises TaskExit when the task is killed.
     """
     restart = 0
+    if task.signal.itimers and kernel.clock.virtual:
+        # Nothing outside tells when a virtual timer is due: every entry looks.
+        collect_host_signals(kernel, task)
     if call is not None and -ERESTART_RESTARTBLOCK <= call[2] <= -ERESTARTSYS:
         restart = -call[2]
     elif task.saved_sigmask is None and not has_deliverable(task):

@@ -37,7 +37,7 @@ def flush(pending: PendingSignals, mask: int) -> None:
         pending.mask &= ~mask
 
 
-def _flush_all(task: Task, mask: int) -> None:
+def flush_everywhere(task: Task, mask: int) -> None:
     """The same, wherever in the thread group they are pending."""
     flush(task.signal.shared_pending, mask)
     for other in task.kernel.tasks.values():
@@ -53,11 +53,11 @@ def send_signal(kernel: Kernel, task: Task, info: SigInfo, *, group: bool = Fals
     signal = info.signo
     bit = 1 << signal - 1
     if bit & STOP_MASK:
-        _flush_all(task, sigmask(SIGCONT))
+        flush_everywhere(task, sigmask(SIGCONT))
     elif signal == SIGCONT:
-        _flush_all(task, STOP_MASK)
+        flush_everywhere(task, STOP_MASK)
         task.signal.stopped = False
-    if not task.blocked & bit and is_ignored(task, signal):
+    if not (task.blocked | task.real_blocked) & bit and is_ignored(task, signal):
         return True
     pending = task.signal.shared_pending if group else task.pending
     if signal < SIGRTMIN:

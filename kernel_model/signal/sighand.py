@@ -80,8 +80,8 @@ class SignalStruct:
     group_exit_code: int | None = None
     stopped: bool = False
     """Stopped by a signal, until SIGCONT comes."""
-    it_real_deadline_ns: int = 0
-    it_real_interval_ns: int = 0
+    itimers: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """ITIMER_* that run: (when it is due, then every), in ns on its clock (`kernel_model.signal.timers`)."""
     maxrss_pages: int = 0
     oom_score_adj: int = 0
     nice: int = 0

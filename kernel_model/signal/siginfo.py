@@ -5,9 +5,11 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from kernel_model.abi import signal as abi
 from kernel_model.abi.signal import SIGINFO_BYTES
 from kernel_model.signal.sighand import SigInfo
 
+_INT: Final = struct.Struct("<i")
 _HEAD: Final = struct.Struct("<iii")
 _FIELDS: Final = {
     "pid": struct.Struct("<i"), "uid": struct.Struct("<I"), "value": struct.Struct("<q"),
@@ -31,3 +33,29 @@ def pack(info: SigInfo) -> bytes:
     for name, value in info.fields:
         _FIELDS[name].pack_into(data, _OFFSETS[name], value)
     return bytes(data)
+
+
+_SI_ASYNCNL: Final = -60
+_SI_DETHREAD: Final = -7
+_NSIGPOLL: Final = 6
+_MAX_CODE: Final = {
+    abi.SIGILL: 11, abi.SIGFPE: 15, abi.SIGSEGV: 10, abi.SIGBUS: 5, abi.SIGTRAP: 6, abi.SIGCHLD: 6, abi.SIGIO: 6,
+    abi.SIGSYS: 2,
+}  # fmt: skip
+"""The highest si_code of each signal that has its own (kernel/signal.c:sig_sicodes)."""
+
+
+def has_known_layout(signal: int, code: int) -> bool:
+    """Does Linux know what lies behind this si_code? (known_siginfo_layout())"""
+    if code == abi.SI_KERNEL:
+        return True
+    if code > abi.SI_USER:
+        return code <= _MAX_CODE.get(signal, _NSIGPOLL)
+    return code >= _SI_DETHREAD or code == _SI_ASYNCNL
+
+
+def unpack(signal: int, data: bytes) -> SigInfo:
+    """What a program queues with rt_sigqueueinfo(2), whatever signal number it wrote into it."""
+    _, error, code = _HEAD.unpack_from(data)
+    fields = tuple((name, _FIELDS[name].unpack_from(data, _OFFSETS[name])[0]) for name in ("pid", "uid", "value"))
+    return SigInfo(signal, code, error, fields, _INT.pack(signal) + data[4:])

@@ -51,9 +51,7 @@ def sys_execve(task: Task, filename: PathPtr, argv: Argv, envp: Ptr) -> int:
 
 
 @syscall()
-def sys_execveat(
-    task: Task, dirfd: DirFd, filename: PathPtr, argv: Argv, envp: Ptr, flags: ExecveatFlags
-) -> int:
+def sys_execveat(task: Task, dirfd: DirFd, filename: PathPtr, argv: Argv, envp: Ptr, flags: ExecveatFlags) -> int:
     """execveat(2)."""
     from kernel_model import exec as exec_
 

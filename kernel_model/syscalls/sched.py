@@ -189,9 +189,7 @@ def sys_sched_setattr(task: Task, pid: Pid, attr: SchedAttr, flags: UInt) -> int
     (size,) = get_user(mm, attr, _UINT)
     size = size or _ATTR_VER0_BYTES
     known = min(size, _ATTR.size)
-    if not _ATTR_VER0_BYTES <= size <= PAGE_SIZE or any(
-        copy_from_user(mm, UserPtr(attr + known), size - known)
-    ):
+    if not _ATTR_VER0_BYTES <= size <= PAGE_SIZE or any(copy_from_user(mm, UserPtr(attr + known), size - known)):
         put_user(mm, attr, _UINT, _ATTR.size)
         raise SyscallError(errno.E2BIG)
     data = copy_from_user(mm, attr, known).ljust(_ATTR.size, b"\0")

@@ -114,9 +114,7 @@ def sys_settimeofday(task: Task, tv: Timeval, tz: Timezone) -> int:
             raise SyscallError(errno.EINVAL)
         time = seconds, microseconds * abi.NSEC_PER_USEC
     zone = get_user(task.mm, tz, abi.TIMEZONE) if tz else None
-    if time is not None and not (
-        0 <= time[0] < abi.TIME_SETTOD_SEC_MAX and 0 <= time[1] < abi.NSEC_PER_SEC
-    ):
+    if time is not None and not (0 <= time[0] < abi.TIME_SETTOD_SEC_MAX and 0 <= time[1] < abi.NSEC_PER_SEC):
         raise SyscallError(errno.EINVAL)
     if not task.cred.capable(CAP_SYS_TIME):
         raise SyscallError(errno.EPERM)
@@ -242,9 +240,7 @@ def sys_nanosleep(task: Task, rqtp: Timespec, rmtp: OutTimespec) -> int:
 
 
 @syscall()
-def sys_clock_nanosleep(
-    task: Task, clock: ClockId, flags: SleepFlags, rqtp: Timespec, rmtp: OutTimespec
-) -> int:
+def sys_clock_nanosleep(task: Task, clock: ClockId, flags: SleepFlags, rqtp: Timespec, rmtp: OutTimespec) -> int:
     """clock_nanosleep(2). A relative sleep is not moved by a change of CLOCK_REALTIME."""
     timekeeper = task.kernel.clock
     if clock in _NO_SLEEP_CLOCKS:
