@@ -30,6 +30,7 @@ def run(words: list[str]) -> int:
     wanted = machine_options(given)
 
     from emu.machine import Machine, StartError
+    from emu.report import FaultReporter
 
     statistics = _open_statistics(given.values.get("--stats"))
     trace = _open_trace(given.values.get("--strace"))
@@ -41,7 +42,9 @@ def run(words: list[str]) -> int:
         from emu.strace.tracer import Tracer
 
         Tracer(machine.kernel, trace).attach(machine.task, wanted.program, len(wanted.env))
+    report = FaultReporter(machine.kernel, wanted.program)
     status = machine.run()
+    report.print()
     if machine.timed_out:
         complain(f"{wanted.program}: killed after {given.values['--timeout']} seconds, as --timeout says")
     if statistics is not None:

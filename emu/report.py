@@ -1,0 +1,55 @@
+"""A report on stderr when the guest dies of a fault.
+
+The text is made at the moment of the fault, while the address space is still there, by `emu.fault_report`, which is
+imported only then; it is printed when the run is over and the terminal is a person's again.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+from kernel_model.abi.signal import SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP
+from kernel_model.events import Event, Fault, SignalDelivered
+
+if TYPE_CHECKING:
+    from kernel_model.kernel import Kernel
+
+_FAULT_SIGNALS: Final = frozenset((SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS))
+
+
+class FaultReporter:
+    """A listener to rare events that keeps the report of a deadly fault for `print`."""
+
+    def __init__(self, kernel: Kernel, program: str) -> None:
+        """`program`: what to call it, as the person did."""
+        self._kernel = kernel
+        self._program = program
+        self._fault: Fault | None = None
+        self._text = ""
+        kernel.events.subscribe_rare(self)
+
+    def __call__(self, event: Event) -> None:
+        """Remember a fault; make its report when it turns out to be deadly."""
+        if isinstance(event, Fault):
+            self._fault = event
+        elif isinstance(event, SignalDelivered) and not event.handler and event.info.code > 0:
+            fault = self._fault
+            if event.signal in _FAULT_SIGNALS and fault is not None and fault.signal == event.signal:
+                from emu.fault_report import describe
+
+                self._text = describe(self._kernel, self._program, fault)
+
+    def print(self) -> None:
+        """Write the report, if there is one, to stderr: with colour to a terminal."""
+        if not self._text:
+            return
+        try:
+            if sys.stderr.isatty():
+                from emu.fault_report import highlighted
+
+                self._text = highlighted(self._text)
+            sys.stderr.buffer.write(self._text.encode("utf-8", "surrogateescape"))
+            sys.stderr.flush()
+        except (OSError, ValueError, AttributeError):
+            pass  # nobody can read it; the status still tells
