@@ -142,6 +142,7 @@ class Machine:
         """Run the guest to its end; the exit status as a shell shows it."""
         self._cpu.handler = EntryPath(self.kernel, self.task)
         self.host.on_signal = self._on_signal
+        self.host.on_timer = self._on_timer
         self.host.watch_signals()
         timer = None
         if self.options.timeout_s is not None:
@@ -170,6 +171,11 @@ class Machine:
         if handler == SIG_DFL and not (IGNORE_MASK | STOP_MASK) & bit:
             self._cpu.kill_from_thread()
         elif handler != SIG_IGN and self._cpu.preemptible:
+            self._cpu.interrupt_from_thread()
+
+    def _on_timer(self) -> None:
+        """A timer of the guest's is due: see that it notices even if it only computes."""
+        if self._cpu.preemptible:
             self._cpu.interrupt_from_thread()
 
     def _time_is_up(self) -> None:

@@ -6,10 +6,13 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from emu.host.streams import HostStreams
+from emu.host.streams import STREAMS, HostStreams
 from kernel_model.host import HostIdentity
 
 if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
     from kernel_model.host import HostTree
 
 # Clock ids are the same for every Linux; what another host lacks is made of what it has.
@@ -19,6 +22,12 @@ _REALTIME: Final = 0
 
 class RealHost(HostStreams):
     """`kernel_model.host.Host` on the operating system underneath."""
+
+    def __init__(self, fds: tuple[int, int, int] = STREAMS) -> None:
+        super().__init__(fds)
+        self.on_timer: Callable[[], None] | None = None
+        """Called when what `interrupt_after` asked for is due, **from another thread**."""
+        self._timer: threading.Timer | None = None
 
     def identity(self) -> HostIdentity:
         """See `Host`."""
@@ -42,3 +51,26 @@ class RealHost(HostStreams):
         from emu.host.tree import DirHostTree
 
         return DirHostTree(path, writable=writable)
+
+    def interrupt_after(self, delay_ns: int | None) -> None:
+        """See `Host`."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if delay_ns is not None:
+            import threading
+
+            self._timer = threading.Timer(min(delay_ns / 1e9, threading.TIMEOUT_MAX), self._timer_is_due)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _timer_is_due(self) -> None:
+        self.wake()
+        if self.on_timer is not None:
+            self.on_timer()
+
+    def close(self) -> None:
+        """See `HostStreams`."""
+        self.on_timer = None
+        self.interrupt_after(None)
+        super().close()

@@ -97,7 +97,8 @@ def sys_sigaltstack(task: Task, uss: kinds.StackT, uoss: kinds.OutStackT) -> int
     new = get_user(task.mm, uss, abi.STACK_T) if uss else None
     old_flags = sas_ss_flags(old, sp) | (old.flags & abi.SS_AUTODISARM)
     if new is not None:
-        set_altstack(task, *new, sp, signal_ops(kernel.arch.NAME).MIN_SS_SIZE)
+        address, flags, size = new
+        set_altstack(task, address, flags, size, sp, signal_ops(kernel.arch.NAME).MIN_SS_SIZE)
     if uoss:
         signed = old_flags - (1 << 32) if old_flags >> 31 else old_flags
         put_user(task.mm, uoss, abi.STACK_T, old.sp, signed, old.size)
