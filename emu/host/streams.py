@@ -56,10 +56,6 @@ _ALL_EVENTS: Final = (
 )  # fmt: skip
 
 
-def _no_stream(fd: int) -> OSError:
-    return OSError(errno.EBADF, os.strerror(errno.EBADF), fd)
-
-
 def _ignore(_signum: int, _frame: object) -> None:
     """The Python half of a handler: the C half has already told the watcher through the wake-up pipe."""
 
@@ -71,69 +67,78 @@ class HostStreams:
     /dev/null, so that nothing of ours lands there, and is EBADF from then on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fds: tuple[int, int, int] = STREAMS) -> None:
+        """`fds`: the host descriptors that are streams 0, 1 and 2."""
         self.on_signal: Callable[[int], None] | None = None
         """Called with each signal number as it comes, **from another thread**: to stop a compute loop."""
         self._signals: deque[int] = deque()
         self._saved_termios: dict[int, tuple[int, bytes]] = {}
         self._saved_handlers: dict[int, signal._HANDLER] = {}
         self._wakeup_pipe: tuple[int, int] | None = None
-        self._present: set[int] = set()
+        self._watching = _thread.allocate_lock()
+        self._fds: dict[int, int] = {}
+        """The streams that are there, and their host descriptors."""
         self._chunk_bytes: dict[int, int] = {}
         self._tty: set[int] = set()
         self._read_poll: dict[int, select.poll] = {}
         self._write_poll: dict[int, select.poll] = {}
-        for fd in STREAMS:
-            self._take(fd)
+        for stream, fd in enumerate(fds):
+            self._take(stream, fd)
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
-    def _take(self, fd: int) -> None:
+    def _take(self, stream: int, fd: int) -> None:
         """Note what kind of stream `fd` is. A regular file never blocks and has no chunk size."""
         try:
             mode = os.fstat(fd).st_mode
         except OSError:
             self._fill_hole(fd)
             return
-        self._present.add(fd)
+        self._fds[stream] = fd
         if stat.S_ISREG(mode) or stat.S_ISBLK(mode) or stat.S_ISDIR(mode):
             return
         is_tty = stat.S_ISCHR(mode) and os.isatty(fd)
         if is_tty:
-            self._tty.add(fd)
-        self._chunk_bytes[fd] = _TTY_CHUNK_BYTES if is_tty else _PIPE_CHUNK_BYTES
+            self._tty.add(stream)
+        self._chunk_bytes[stream] = _TTY_CHUNK_BYTES if is_tty else _PIPE_CHUNK_BYTES
         for polls, events in ((self._read_poll, select.POLLIN), (self._write_poll, select.POLLOUT)):
-            polls[fd] = select.poll()
-            polls[fd].register(fd, events)
+            polls[stream] = select.poll()
+            polls[stream].register(fd, events)
 
     @staticmethod
     def _fill_hole(fd: int) -> None:
+        """Put /dev/null where a standard descriptor is missing."""
         null = os.open("/dev/null", os.O_RDWR)
         if null != fd:
             os.dup2(null, fd)
             os.close(null)
 
+    def _host_fd(self, stream: int) -> int:
+        """The host's descriptor; EBADF."""
+        fd = self._fds.get(stream)
+        if fd is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return fd
+
     # -- bytes -----------------------------------------------------------------------------------------------
     def stream_read(self, fd: int, count: int) -> bytes:
         """See `Host`."""
-        if fd not in self._present:
-            raise _no_stream(fd)
+        host_fd = self._host_fd(fd)
         if count and fd in self._chunk_bytes and not self._read_poll[fd].poll(0):
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        return os.read(fd, min(count, _READ_MAX_BYTES))
+        return os.read(host_fd, min(count, _READ_MAX_BYTES))
 
     def stream_write(self, fd: int, data: bytes) -> int:
         """See `Host`."""
-        if fd not in self._present:
-            raise _no_stream(fd)
+        host_fd = self._host_fd(fd)
         chunk_bytes = self._chunk_bytes.get(fd)
         if chunk_bytes is None or not data:
-            return os.write(fd, data)
+            return os.write(host_fd, data)
         ready = self._write_poll[fd].poll
         view = memoryview(data)[:_WRITE_MAX_BYTES]
         done = 0
         while done < len(view) and ready(0):
             try:
-                done += os.write(fd, view[done : done + chunk_bytes])
+                done += os.write(host_fd, view[done : done + chunk_bytes])
             except OSError:
                 if done:
                     break
@@ -144,45 +149,42 @@ class HostStreams:
 
     def stream_seek(self, fd: int, offset: int, whence: int) -> int:
         """See `Host`."""
-        if fd not in self._present:
-            raise _no_stream(fd)
-        return os.lseek(fd, offset, whence)
+        host_fd = self._host_fd(fd)
+        return os.lseek(host_fd, offset, whence)
 
     def stream_pread(self, fd: int, count: int, offset: int) -> bytes:
         """See `Host`."""
-        if fd not in self._present:
-            raise _no_stream(fd)
-        return os.pread(fd, min(count, _READ_MAX_BYTES), offset)
+        host_fd = self._host_fd(fd)
+        return os.pread(host_fd, min(count, _READ_MAX_BYTES), offset)
 
     def stream_pwrite(self, fd: int, data: bytes, offset: int) -> int:
         """See `Host`."""
-        if fd not in self._present:
-            raise _no_stream(fd)
-        return os.pwrite(fd, data, offset)
+        host_fd = self._host_fd(fd)
+        return os.pwrite(host_fd, data, offset)
 
     def stream_truncate(self, fd: int, size: int) -> None:
         """See `Host`."""
-        if fd not in self._present:
-            raise _no_stream(fd)
-        os.ftruncate(fd, size)
+        host_fd = self._host_fd(fd)
+        os.ftruncate(host_fd, size)
 
     def stream_close(self, fd: int) -> None:
         """See `Host`."""
-        if fd not in self._present:
-            raise _no_stream(fd)
+        host_fd = self._host_fd(fd)
         if fd == 2:
             return
-        self._restore_tty(fd)
-        self._present.discard(fd)
+        self._restore_tty(host_fd)
+        del self._fds[fd]
         self._tty.discard(fd)
-        self._fill_hole(fd)
+        if host_fd in STREAMS:
+            self._fill_hole(host_fd)
+        else:
+            os.close(host_fd)
 
     # -- what it is ------------------------------------------------------------------------------------------
     def stream_stat(self, fd: int) -> HostStat:
         """See `Host`."""
-        if fd not in self._present:
-            raise _no_stream(fd)
-        st = os.fstat(fd)
+        host_fd = self._host_fd(fd)
+        st = os.fstat(host_fd)
         return HostStat(
             st.st_dev, st.st_ino, st.st_mode, st.st_nlink, st.st_uid, st.st_gid, st.st_rdev, st.st_size,
             st.st_blksize, st.st_blocks, st.st_atime_ns, st.st_mtime_ns, st.st_ctime_ns,
@@ -190,24 +192,21 @@ class HostStreams:
 
     def stream_name(self, fd: int) -> bytes:
         """See `Host`."""
-        if fd not in self._present:
-            raise _no_stream(fd)
-        return os.readlink(b"/proc/self/fd/%d" % fd)
+        host_fd = self._host_fd(fd)
+        return os.readlink(b"/proc/self/fd/%d" % host_fd)
 
     def stream_poll(self, fd: int) -> int:
         """See `Host`."""
-        if fd not in self._present:
-            raise _no_stream(fd)
+        host_fd = self._host_fd(fd)
         poller = select.poll()
-        poller.register(fd, _ALL_EVENTS)
+        poller.register(host_fd, _ALL_EVENTS)
         events = poller.poll(0)
         return events[0][1] if events else 0
 
     def stream_flags(self, fd: int) -> int:
         """See `Host`."""
-        if fd not in self._present:
-            raise _no_stream(fd)
-        return fcntl.fcntl(fd, fcntl.F_GETFL) & (os.O_ACCMODE | os.O_APPEND)
+        host_fd = self._host_fd(fd)
+        return fcntl.fcntl(host_fd, fcntl.F_GETFL) & (os.O_ACCMODE | os.O_APPEND)
 
     def stream_isatty(self, fd: int) -> bool:
         """See `Host`."""
@@ -215,23 +214,22 @@ class HostStreams:
 
     def stream_ioctl(self, fd: int, cmd: int, arg: int) -> int:
         """See `Host`."""
-        if fd not in self._present:
-            raise _no_stream(fd)
+        host_fd = self._host_fd(fd)
         if cmd in (FIONREAD, TIOCOUTQ):
-            answer: int = _INT.unpack(fcntl.ioctl(fd, cmd, bytes(4)))[0]
+            answer: int = _INT.unpack(fcntl.ioctl(host_fd, cmd, bytes(4)))[0]
             return answer
         if cmd in (TCSBRK, TCXONC, TCFLSH):
-            return self._uninterrupted(fd, cmd, arg)
+            return self._uninterrupted(host_fd, cmd, arg)
         raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
 
     @staticmethod
-    def _uninterrupted(fd: int, cmd: int, arg: int | bytes) -> int:
+    def _uninterrupted(host_fd: int, cmd: int, arg: int | bytes) -> int:
         """An ioctl that may wait for output to drain; a signal, noted by the watcher, does not end it."""
         while True:
             try:
                 if isinstance(arg, int):
-                    return fcntl.ioctl(fd, cmd, arg)
-                fcntl.ioctl(fd, cmd, arg)
+                    return fcntl.ioctl(host_fd, cmd, arg)
+                fcntl.ioctl(host_fd, cmd, arg)
                 return 0
             except InterruptedError:
                 continue
@@ -239,45 +237,45 @@ class HostStreams:
     # -- the terminal ----------------------------------------------------------------------------------------
     def tty_get(self, fd: int) -> bytes:
         """See `Host`."""
-        if fd not in self._present:
-            raise _no_stream(fd)
-        return fcntl.ioctl(fd, TCGETS2, bytes(_TERMIOS2_BYTES))
+        host_fd = self._host_fd(fd)
+        return fcntl.ioctl(host_fd, TCGETS2, bytes(_TERMIOS2_BYTES))
 
     def tty_set(self, fd: int, termios2: bytes, when: int) -> None:
         """See `Host`."""
         if len(termios2) != _TERMIOS2_BYTES or when not in (0, 1, 2):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        host_fd = self._host_fd(fd)
         original = self.tty_get(fd)
-        self._saved_termios.setdefault(os.fstat(fd).st_rdev, (fd, original))
-        self._uninterrupted(fd, TCSETS2 + when, termios2)
+        self._saved_termios.setdefault(os.fstat(host_fd).st_rdev, (host_fd, original))
+        self._uninterrupted(host_fd, TCSETS2 + when, termios2)
 
     def tty_winsize(self, fd: int) -> tuple[int, int, int, int]:
         """See `Host`."""
-        if fd not in self._present:
-            raise _no_stream(fd)
-        rows, columns, x_pixels, y_pixels = _WINSIZE.unpack(fcntl.ioctl(fd, TIOCGWINSZ, bytes(8)))
+        host_fd = self._host_fd(fd)
+        rows, columns, x_pixels, y_pixels = _WINSIZE.unpack(fcntl.ioctl(host_fd, TIOCGWINSZ, bytes(8)))
         return rows, columns, x_pixels, y_pixels
 
     def tty_set_winsize(self, fd: int, rows: int, columns: int, x_pixels: int, y_pixels: int) -> None:
         """See `Host`."""
-        if fd not in self._present:
-            raise _no_stream(fd)
-        fcntl.ioctl(fd, TIOCSWINSZ, _WINSIZE.pack(rows, columns, x_pixels, y_pixels))
+        host_fd = self._host_fd(fd)
+        fcntl.ioctl(host_fd, TIOCSWINSZ, _WINSIZE.pack(rows, columns, x_pixels, y_pixels))
 
     def _restore_tty(self, closing_fd: int | None = None) -> None:
         """Put back the settings that `tty_set` changed: all, or only those lost when `closing_fd` goes."""
-        for rdev, (fd, original) in list(self._saved_termios.items()):
-            if closing_fd is not None and fd != closing_fd:
-                continue
-            others = [other for other in self._tty if other != fd and os.fstat(other).st_rdev == rdev]
-            if closing_fd is not None and others:
-                self._saved_termios[rdev] = (others[0], original)
-                continue
+        for rdev, (host_fd, original) in list(self._saved_termios.items()):
+            if closing_fd is not None:
+                if host_fd != closing_fd:
+                    continue
+                others = [self._fds[stream] for stream in self._tty if self._fds[stream] != host_fd]
+                others = [other for other in others if os.fstat(other).st_rdev == rdev]
+                if others:
+                    self._saved_termios[rdev] = (others[0], original)
+                    continue
             del self._saved_termios[rdev]
             # In the background the kernel would stop us (SIGTTOU) instead of letting us clean up.
             before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
             try:
-                self._uninterrupted(fd, TCSETS2, original)
+                self._uninterrupted(host_fd, TCSETS2, original)
             except OSError:
                 pass  # the terminal is gone: nobody is left to see its settings
             finally:
@@ -287,15 +285,16 @@ class HostStreams:
     def wait(self, read_fds: Iterable[int], write_fds: Iterable[int], timeout_ns: int | None) -> None:
         """See `Host`."""
         timeout_s = None if timeout_ns is None else min(max(timeout_ns, 0) / 1e9, _WAIT_MAX_S)
-        present = self._present
-        reading = [self._wake_fd, *(fd for fd in read_fds if fd in present)]
-        ready, _, _ = select.select(reading, [fd for fd in write_fds if fd in present], [], timeout_s)
+        fds = self._fds
+        reading = [self._wake_fd, *(fds[fd] for fd in read_fds if fd in fds)]
+        ready, _, _ = select.select(reading, [fds[fd] for fd in write_fds if fd in fds], [], timeout_s)
         if self._wake_fd in ready:
             self._drain_wake_fd()
 
     def wake(self) -> None:
         """End a `wait` that is going on, or the next one, from any thread."""
-        os.eventfd_write(self._wake_fd, 1)
+        if self._wake_fd >= 0:
+            os.eventfd_write(self._wake_fd, 1)
 
     def _drain_wake_fd(self) -> None:
         try:
@@ -339,22 +338,27 @@ class HostStreams:
 
     def _watch(self, read_fd: int) -> None:
         """The watcher's life: numbers come in through the pipe until it is closed."""
-        while numbers := os.read(read_fd, 64):
-            self._signals.extend(numbers)
-            self.wake()
-            if self.on_signal is not None:
-                for signum in numbers:
-                    self.on_signal(signum)
+        with self._watching:
+            self._forward(read_fd)
         os.close(read_fd)
 
+    def _forward(self, read_fd: int) -> None:
+        while numbers := os.read(read_fd, 64):
+            for signum in numbers:
+                self.inject_signal(signum)
+
     def close(self) -> None:
-        """Give the terminal and the signals back as they were found."""
+        """Give the terminal and the signals back as they were found; nothing of this object works then."""
         self._restore_tty()
-        if self._wakeup_pipe is None:
-            return
-        signal.set_wakeup_fd(-1)
-        for signum, handler in self._saved_handlers.items():
-            signal.signal(signum, handler)
-        self._saved_handlers.clear()
-        os.close(self._wakeup_pipe[1])
-        self._wakeup_pipe = None
+        if self._wakeup_pipe is not None:
+            signal.set_wakeup_fd(-1)
+            for signum, handler in self._saved_handlers.items():
+                signal.signal(signum, handler)
+            self._saved_handlers.clear()
+            os.close(self._wakeup_pipe[1])
+            self._wakeup_pipe = None
+            with self._watching:
+                pass  # the watcher has seen the end of the pipe and is gone
+        if self._wake_fd >= 0:
+            os.close(self._wake_fd)
+            self._wake_fd = -1

@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 
 
 def path_name(task: Task, path: Path) -> bytes:
-    """The name of a place as `task` sees it, also of one that is in no directory."""
-    return path.inode.d_dname() or d_path(task, path)
+    """The name of a place as `task` sees it, also of one that is in no directory.
+
+    One outside the task's root has its whole name here; only getcwd(2) calls it unreachable.
+    """
+    return path.inode.d_dname() or d_path(task, path).removeprefix(b"(unreachable)")
 
 
 def file_name(task: Task, file: File) -> bytes:

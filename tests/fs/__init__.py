@@ -1,0 +1,1 @@
+"""Files: the overlay, host trees, the walk."""
