@@ -75,8 +75,8 @@ class Kernel:
         """The reader of program files; set by whoever builds the machine."""
         self.shm_mnt: Mount | None = None
         """What memfd_create(2) makes its files on (`kernel_model.fs.memfd`)."""
-        self.cpu_count = 1
-        """What the guest is told of: one CPU runs every task in turn."""
+        self.cpu_count = self.identity.cpu_count
+        """What the guest is told of; in truth one CPU runs every task in turn."""
         self.tasks: dict[int, Task] = {}
         self.current: Task
         """The task that runs, or ran last; set by whoever switches to it."""
