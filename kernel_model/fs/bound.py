@@ -296,10 +296,6 @@ class BoundDirectory(Through, OverlayDirectory):
         found = self._host_lookup(name)
         return None if found is None else self.i_sb.inode_of(*found, self, name)
 
-    def revalidate(self, name: bytes, inode: Inode) -> Inode:
-        """See `Inode`."""
-        return self.lookup(name)
-
     def is_empty(self) -> bool:
         """The host decides."""
         return True

@@ -137,9 +137,18 @@ class Inode:
         """The inode called `name` here; ENOENT when there is none."""
         raise SyscallError(errno.ENOTDIR)
 
-    def revalidate(self, name: bytes, inode: Inode) -> Inode:
-        """The inode called `name` here, known as the volatile `inode` until now: that one if it still is; ENOENT."""
-        return self.lookup(name)
+    def find(self, name: bytes) -> Inode | None:
+        """As `lookup`, but None where there is no such name."""
+        try:
+            return self.lookup(name)
+        except SyscallError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            return None
+
+    def revalidate(self, name: bytes, inode: Inode) -> Inode | None:
+        """The inode called `name` here, known as the volatile `inode` until now: that one if it still is; or None."""
+        return self.find(name)
 
     def iterate(self) -> list[DirEntry]:
         """Every entry but `.` and `..`, in a stable order."""

@@ -154,7 +154,7 @@ def build_tree(kernel: Kernel, options: TreeOptions) -> MountNamespace:
     if options.isolate or options.root != "/":
         _mount_late(kernel, b"/tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_RELATIME, lambda: _new_tmpfs(kernel))
     if options.isolate and options.program is not None:
-        bind(kernel, Bind(options.program, options.program))
+        bind(kernel, Bind(options.program, options.program)).source = "none"
     for one in options.binds:
         bind(kernel, one)
     return namespace

@@ -55,18 +55,15 @@ def _lookup_slow(directory: Dentry, name: bytes, child: Dentry | None) -> Dentry
     if len(name) > NAME_MAX:
         raise SyscallError(errno.ENAMETOOLONG)
     parent = directory.d_inode
-    try:
-        inode = parent.lookup(name) if child is None else parent.revalidate(name, child.d_inode)
-    except SyscallError as error:
-        if error.errno != errno.ENOENT:
-            raise
-        if child is not None:
-            d_drop(child)
-        return None
-    if child is not None:
+    if child is None:
+        inode = parent.find(name)
+    else:
+        inode = parent.revalidate(name, child.d_inode)
         if inode is child.d_inode:
             return child
         d_drop(child)
+    if inode is None:
+        return None
     child = Dentry(name, directory, inode)
     if not inode.volatile or inode.keeps_dentry:
         directory.children[name] = child

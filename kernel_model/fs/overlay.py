@@ -35,8 +35,7 @@ if TYPE_CHECKING:
 _FIRST_NEW_INO: Final = 1 << 40
 """Inode numbers of what is made in memory: beyond those that host file systems use."""
 _PARKED_FILES: Final = 512
-_PARKED_PAGES: Final = 16384
-"""How much of host files that are closed again stays in the page cache."""
+"""How many host files that are closed again are remembered."""
 _DIRECTORY_BYTES: Final = 4096
 """What a directory takes that was made in memory: as on the host's usual file systems."""
 _NOTHING: Final = memoryview(bytearray())
@@ -65,7 +64,6 @@ class OverlaySuperBlock(MemorySuperBlock):
         self.copied_up: dict[tuple[int, int], Leaf] = {}
         """Files of several names that were changed, for the names that nobody has looked at yet."""
         self._parked: dict[OverlayFile, Dentry] = {}
-        self._parked_pages = 0
 
     def statfs(self) -> Kstatfs:
         """The host's."""
@@ -93,21 +91,18 @@ class OverlaySuperBlock(MemorySuperBlock):
 
     # -- files of the host that are closed again -----------------------------------------------------------------------
     def park(self, inode: OverlayFile, dentry: Dentry) -> None:
-        """A host file was closed: its pages stay for the next one who opens it, until others need the room."""
+        """A host file was closed: its name and pages stay for who opens it next, until too many others came."""
         self._parked[inode] = dentry
-        self._parked_pages += inode.cached_pages()
-        while len(self._parked) > _PARKED_FILES or self._parked_pages > _PARKED_PAGES:
+        if len(self._parked) > _PARKED_FILES:
             self._evict(next(iter(self._parked)))
 
     def unpark(self, inode: OverlayFile) -> None:
         """It is opened again, or changes."""
-        if self._parked.pop(inode, None) is not None:
-            self._parked_pages -= inode.cached_pages()
+        self._parked.pop(inode, None)
 
     def _evict(self, inode: OverlayFile) -> None:
         """Forget a closed host file."""
         dentry = self._parked.pop(inode)
-        self._parked_pages -= inode.cached_pages()
         siblings = dentry.d_parent.children
         if siblings.get(dentry.d_name) is dentry:
             del siblings[dentry.d_name]
@@ -445,16 +440,6 @@ class OverlayDirectory(HostBacked, MemoryDirectory):
         leaf = sb.in_use[key] = _LEAVES.get(kind, OverlaySpecial)(sb, st.ino, st.mode, st.uid, st.gid, 0)
         leaf.adopt(node, st, self, name)
         return leaf
-
-    def revalidate(self, name: bytes, inode: Inode) -> Inode:
-        """See `Inode`."""
-        known = self.entries.get(name)
-        if known is not None:
-            return known
-        found = self._host_lookup(name)
-        if found is None:
-            raise SyscallError(errno.ENOENT)
-        return self._found(name, *found)
 
     def remove(self, name: bytes) -> None:
         """See `MemoryDirectory`. If the host has the name, it must not show through."""

@@ -11,6 +11,7 @@ from kernel_model.abi import errno
 from kernel_model.abi.fcntl import F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_WRITE
 from kernel_model.abi.fs import RENAME_EXCHANGE
 from kernel_model.fs.inode import DirEntry, Inode, Kstat, Kstatfs, SuperBlock
+from kernel_model.mm.frames import OutOfMemory
 from kernel_model.mm.pagecache import AddressSpace
 from kernel_model.types import PAGE_SIZE, SyscallError
 
@@ -200,13 +201,16 @@ class MemoryFile(MemoryInode):
         """Look again at what may have changed without the kernel's doing; nothing in memory."""
 
     def write_at(self, pos: int, data: bytes) -> None:
-        """Put `data` (not empty) at `pos`, and stamp the time. The caller has checked limits; OutOfMemory, EROFS."""
+        """Put `data` (not empty) at `pos`, and stamp the time. The caller has checked limits; ENOSPC, EROFS."""
         self.changing()
         mapping = self.mapping or self.page_cache()
         end = pos + len(data)
         if mapping.seals & _WRITE_SEALS and (mapping.seals & ~F_SEAL_GROW & _WRITE_SEALS or end > self.i_size):
             raise SyscallError(errno.EPERM)
-        mapping.write(pos, data)
+        try:
+            mapping.write(pos, data)
+        except OutOfMemory:
+            raise SyscallError(errno.ENOSPC) from None
         self.i_size = max(self.i_size, end)
         self.i_mtime_ns = self.i_ctime_ns = self.i_sb.now_ns()
 
@@ -394,6 +398,8 @@ class MemoryDirectory(MemoryInode):
             raise SyscallError(errno.ENOENT)
         inode.changing()
         self._add(name, inode)
+        if isinstance(inode, MemoryFile):
+            inode.linkable = False
         inode.i_nlink += 1
         inode.i_ctime_ns = self.i_ctime_ns
 
