@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from kernel_model.abi.errno import ENXIO
 from kernel_model.abi.fcntl import F_SEAL_SEAL
+from kernel_model.mm.vma import VM_MAYWRITE, VM_SHARED
 from kernel_model.types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, SyscallError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from kernel_model.mm.vma import Vma
 
 _OFFSET: Final = PAGE_SIZE - 1
+_SHARED_MAYWRITE: Final = VM_SHARED | VM_MAYWRITE
 _ZEROS: Final = bytes(PAGE_SIZE)
 _READAHEAD_PAGES: Final = 32
 """How much one fault or small read brings in from the host file behind."""
@@ -314,9 +316,10 @@ class AddressSpace:
 
     def shrink(self) -> int:
         """Give back the pages that can be read in again: unchanged, of a file that nobody maps. How many those were."""
-        if self.i_mmap:
+        if self.i_mmap or self.readpages is None:
             return 0
-        gone = [index for index in self.pages if index not in self.dirty]
+        holes = self._holes
+        gone = [i for i in self.pages if i not in self.dirty and not bisect_right(holes, i) & 1]
         self._frames.put_many([self.pages.pop(index) for index in gone])
         self._frames.caches.pop(self, None)
         return len(gone)
@@ -371,7 +374,7 @@ class AddressSpace:
     @property
     def mapped_writable(self) -> bool:
         """Is there a shared mapping through which it may be written?"""
-        return any(vma.vm_flags & 0x28 == 0x28 for vma in self.i_mmap)
+        return any(vma.vm_flags & _SHARED_MAYWRITE == _SHARED_MAYWRITE for vma in self.i_mmap)
 
     def _unmap(self, first: int, last: int | None) -> None:
         """Take pages [first, last) out of every mapping; without `last`, private copies too, as the file ends there.
@@ -405,7 +408,9 @@ class AddressSpace:
             pos = index << PAGE_SHIFT
             frame = self.pages[index]
             if pos < size:
-                self.writepages(pos, ram[frame : frame + min(PAGE_SIZE, size - pos)])
+                length = min(PAGE_SIZE, size - pos)
+                self.writepages(pos, ram[frame : frame + length])
+                self.backed_size = max(self.backed_size, pos + length)
             self.dirty.discard(index)
 
     def _write_protect(self, indices: list[int]) -> None:
