@@ -40,14 +40,16 @@ class Bench:
         model.kernel.host.wait = self._no_sleep
         model.add_file("/tmp/file", b"contents" * 1000)
         model.add_file("/tmp/dir/inner", b"x")
-        strings = (b"/tmp/file", b"/tmp/dir", b"/tmp/new", b"", b"/proc/self/maps", b"/dev/zero", b"a" * 300, b"/" * 5000,
-                   b"../../..", b"user.name", b"/proc/self/fd/0", b"/nowhere/at/all")  # fmt: skip
+        strings = (
+            b"/tmp/file", b"/tmp/dir", b"/tmp/new", b"", b"/proc/self/maps", b"/dev/zero", b"a" * 300, b"/" * 5000,
+            b"../../..", b"user.name", b"/proc/self/fd/0", b"/nowhere/at/all",
+        )  # fmt: skip
         self.pointers = [int(model.put_string(text)) for text in strings]
         page = int(model.alloc(4096))
         junk = int(model.put(self.random.randbytes(4096)))
         self.pointers += [page, page + 4088, page + 4095, page + 4096, junk, junk + 8, junk + 1]
         self.numbers = [0, 1, 2, 3, 4, 5, 7, 8, 63, 64, 100, 255, 256, 511, 4095, 4096, 4097, 65536, 1 << 20, 1 << 31,
-                        (1 << 31) - 1, (1 << 32) - 1, 1 << 32, 1 << 47, (1 << 48) - 4096, 1 << 62, (1 << 63) - 1, 1 << 63,
+                        (1 << 31) - 1, (1 << 32) - 1, 1 << 32, 1 << 47, (1 << 48) - 4096, 1 << 62, 1 << 63,
                         (1 << 64) - 1, (1 << 64) - 100, (1 << 64) - 4096, 0xFFFF_FFFF_FF60_0000]  # fmt: skip
         opener = {row.name: number for number, row in names(self.arch).items()}
         for path, flags in ((0, 2), (1, 0o200000 if self.arch == "x86_64" else 0o40000), (4, 0), (5, 2)):
