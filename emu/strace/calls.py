@@ -22,6 +22,7 @@ Reshape = Callable[[Params, Registers], Params]
 _TMPFILE: Final = 0o20000000
 _CREATING: Final = O_CREAT | _TMPFILE
 
+HIDDEN: Final = Param("ulong", "hidden")
 DEC: Final = Param("int", "dec")
 ULONG: Final = Param("ulong", "dec")
 HEX: Final = Param("ulong", "hex")
@@ -152,7 +153,7 @@ def _syslog(params: Params, registers: Registers) -> Params:
 
 def _positioned(params: Params, registers: Registers) -> Params:
     """preadv and its kin: the upper half of the position is for 32-bit programs."""
-    return [*params[:4], *params[5:]]
+    return [*params[:4], (params[4][0], HIDDEN), *params[5:]]
 
 
 def _ioctl(params: Params, registers: Registers) -> Params:

@@ -135,6 +135,8 @@ def _string(call: Call, value: int, detail: str) -> str:
 
 
 def _bytes(call: Call, address: int, count: int) -> str:
+    if count < 0:
+        return pointer(address)
     data = call.read(address, min(count, STRING_LIMIT))
     return quote(data, more=count > STRING_LIMIT)
 
@@ -270,6 +272,7 @@ def _sigset(call: Call, value: int, detail: str) -> str:
 
 
 FORMATS: Final = {
+    "hidden": Format(_dec),
     "dec": Format(_dec),
     "hex": Format(_hex),
     "fd": Format(_dec),

@@ -170,6 +170,8 @@ def signal_code(signal: int, code: int) -> str:
 def siginfo(data: bytes) -> str:
     """`{si_signo=..., si_code=..., ...}` of the 128 bytes of a siginfo_t."""
     signal, error, code = Struct("<iii").unpack_from(data)
+    if not signal:
+        return "{}"
     words: dict[str, object] = {"si_signo": signal_name(signal), "si_code": signal_code(signal, code)}
     if error:
         words["si_errno"] = error
@@ -187,7 +189,7 @@ def siginfo(data: bytes) -> str:
     elif code > 0 and name == "SIGSYS":
         number, arch = Struct("<iI").unpack_from(data, 24)
         words |= {"si_call_addr": pointer(address), "si_syscall": number, "si_arch": hexadecimal(arch)}
-    elif first or second:
+    elif code <= 0 or first or second:
         words |= {"si_pid": first, "si_uid": second}
     if code in (-1, -2, -3) and value:
         words |= {"si_int": third, "si_ptr": pointer(value)}

@@ -105,9 +105,11 @@ class Tracer:
             self._add(")")
 
     def _next_argument(self, call: Call) -> None:
-        text = show_argument(call, call.shown)
+        _, param = call.params[call.shown]
+        if param.show != "hidden":
+            text = show_argument(call, call.shown)
+            self._add(f", {text}" if call.shown else text)
         call.shown += 1
-        self._add(f", {text}" if call.shown > 1 else text)
 
     def _exit(self, event: SyscallExit) -> None:
         task = event.task

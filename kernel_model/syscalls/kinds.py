@@ -37,7 +37,7 @@ FallocateMode = Annotated[int, Param("int", "flags", "fallocate")]
 # -- names -------------------------------------------------------------------------------------------------
 AtFlags = Annotated[int, Param("int", "flags", "at")]
 UAtFlags = Annotated[int, Param("uint", "flags", "at")]
-UnlinkFlags = Annotated[int, Param("int", "flags", "at_unlink")]
+UnlinkFlags = Annotated[int, Param("int", "flags", "at")]
 AccessFlags = Annotated[int, Param("int", "flags", "at_access")]
 AccessMode = Annotated[int, Param("int", "flags", "access")]
 RenameFlags = Annotated[int, Param("uint", "flags", "rename")]
