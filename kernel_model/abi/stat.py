@@ -27,9 +27,9 @@ STATX_BTIME: Final = 0x800
 STATX_MNT_ID: Final = 0x1000
 STATX_MNT_ID_UNIQUE: Final = 0x4000
 STATX__RESERVED: Final = 0x8000_0000
-STATX_ATTR_AUTOMOUNT: Final = 0x1000
 STATX_ATTR_MOUNT_ROOT: Final = 0x2000
-STATX_ATTR_DAX: Final = 0x20_0000
+STATX_ATTRIBUTES_MASK: Final = 0x20_3070
+"""Which attributes would be told: IMMUTABLE, APPEND, NODUMP (as on tmpfs), AUTOMOUNT, MOUNT_ROOT, DAX."""
 
 STATX: Final = Struct("<IIQIIIHxxQQQQ" + "qIxxxx" * 4 + "IIIIQ" + "104x")
 """`struct statx`: mask, blksize, attributes, nlink, uid, gid, mode, ino, size, blocks, attributes_mask; atime, btime,

@@ -75,6 +75,9 @@ class File:
         """Write at `pos`."""
         raise SyscallError(errno.ESPIPE)
 
+    def unread(self, data: bytes) -> None:
+        """The end of what `read` returned last did not reach the reader: give it back, if the kind can (a pipe)."""
+
     def llseek(self, task: Task, offset: int, whence: int) -> int:
         """Move the position (SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE)."""
         raise SyscallError(errno.ESPIPE)

@@ -94,6 +94,11 @@ class Pipe:
                 buf.start = end
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def put_back(self, data: bytes) -> None:
+        """Make `data` what is read next: a reader could not take it after all."""
+        for start in range(len(data) - 1 & -PAGE_SIZE, -1, -PAGE_SIZE):
+            self.bufs.appendleft(PipeBuffer(data[start : start + PAGE_SIZE], False))
+
     def peek(self, count: int) -> bytes:
         """What `take` would return, left where it is (tee(2))."""
         pieces = []
@@ -220,6 +225,10 @@ class PipeFile(File):
         if self.f_flags & O_NONBLOCK:
             raise SyscallError(errno.EAGAIN)
         raise Blocked()
+
+    def unread(self, data: bytes) -> None:
+        """See `File`."""
+        self.pipe.put_back(data)
 
     def write(self, task: Task, data: bytes) -> int:
         """pipe_write(): as much as fits; waits while nothing does."""

@@ -24,8 +24,8 @@ MAX_RW_COUNT: Final = 0x7FFFF000
 """The most that one read or write moves (include/linux/fs.h)."""
 
 
-def _range(mm: MemoryMap, address: int, count: int) -> int:
-    """access_ok(): `address` as page tables know it; EFAULT when [address, address + count) leaves user space."""
+def access_ok(mm: MemoryMap, address: int, count: int) -> int:
+    """`address` as page tables know it; EFAULT when [address, address + count) leaves user space."""
     if address + count > mm.task_size:
         if mm.tagged_addr:
             address = mm.arch.untag(address)
@@ -37,7 +37,7 @@ def _range(mm: MemoryMap, address: int, count: int) -> int:
 def copy_from_user_partial(mm: MemoryMap, address: int, count: int) -> bytes:
     """Up to `count` bytes at `address`: what can be read before the first page that can't."""
     try:
-        address = _range(mm, address, count)
+        address = access_ok(mm, address, count)
     except SyscallError:
         return b""
     ram = mm.ram
@@ -73,7 +73,7 @@ def copy_to_user_partial(mm: MemoryMap, address: int, data: bytes | bytearray | 
     """Write `data` at `address` up to the first page that can't be written; the number of bytes that were."""
     count = len(data)
     try:
-        address = _range(mm, address, count)
+        address = access_ok(mm, address, count)
     except SyscallError:
         return 0
     ram = mm.ram
@@ -116,7 +116,7 @@ def copy_to_user(mm: MemoryMap, address: int, data: bytes | bytearray | memoryvi
 
 def clear_user(mm: MemoryMap, address: int, count: int) -> None:
     """Write `count` zeros at `address`; EFAULT."""
-    address = _range(mm, address, count)
+    address = access_ok(mm, address, count)
     while count > 0:
         length = min(count, PAGE_SIZE - (address & _OFFSET))
         copy_to_user(mm, address, bytes(length))
@@ -139,7 +139,7 @@ def strncpy_from_user(mm: MemoryMap, address: int, limit: int) -> bytes:
 
 def _strncpy_slow(mm: MemoryMap, address: int, limit: int) -> bytes:
     """`strncpy_from_user` over page borders and pages that are not there yet."""
-    address = _range(mm, address, 0)
+    address = access_ok(mm, address, 0)
     result = b""
     while limit > 0:
         length = min(limit, PAGE_SIZE - (address & _OFFSET))
@@ -185,13 +185,12 @@ def copy_iovec(mm: MemoryMap, address: int, count: int) -> list[tuple[UserPtr, i
     if not 0 <= count <= UIO_MAXIOV:
         raise SyscallError(EINVAL)
     words = struct.unpack(f"<{2 * count}Q", copy_from_user(mm, address, 16 * count))
+    if any(length >= 1 << 63 for length in words[1::2]):
+        raise SyscallError(EINVAL)
     total = 0
     result: list[tuple[UserPtr, int]] = []
     for base, length in zip(words[::2], words[1::2], strict=True):
-        if length >= 1 << 63:
-            raise SyscallError(EINVAL)
-        if length:
-            _range(mm, base, length)
+        access_ok(mm, base, length)
         length = min(length, MAX_RW_COUNT - total)
         total += length
         result.append((UserPtr(base), length))

@@ -38,7 +38,8 @@ _S_IFLNK: Final = 0o120000
 _S_IFIFO: Final = 0o010000
 _S_IFCHR: Final = 0o020000
 _S_IFSOCK: Final = 0o140000
-_HAS_FASYNC: Final = (_S_IFIFO, _S_IFCHR, _S_IFSOCK)
+_MEM_MAJOR: Final = 1
+_DN_MULTISHOT: Final = 0x8000_0000
 _LOCK_MAND: Final = 32
 
 
@@ -116,6 +117,12 @@ def _dupfd_query(task: Task, file: File, cmd: int, arg: int) -> int:
     return int(task.files.get(arg & U32_MASK) is file)
 
 
+def _has_fasync(file: File) -> bool:
+    """Can the kind tell of input by SIGIO (`->fasync`)? Pipes, sockets and terminals can, /dev/null can't."""
+    kind = file.inode.i_mode & _S_IFMT
+    return kind in (_S_IFIFO, _S_IFSOCK) or (kind == _S_IFCHR and file.inode.i_rdev >> 8 != _MEM_MAJOR)
+
+
 def _setfl(task: Task, file: File, cmd: int, arg: int) -> int:
     """F_SETFL. fs/fcntl.c:setfl()."""
     from kernel_model.fs.permission import owner_or_capable
@@ -127,7 +134,7 @@ def _setfl(task: Task, file: File, cmd: int, arg: int) -> int:
     if flags & O_DIRECT and kind not in (_S_IFREG, _S_IFIFO):
         raise SyscallError(errno.EINVAL)
     mask = abi.SETFL_MASK
-    if kind not in _HAS_FASYNC:
+    if not _has_fasync(file):
         mask &= ~O_ASYNC
     file.f_flags = flags & mask | file.f_flags & ~mask
     return 0
@@ -349,6 +356,13 @@ def _getlease(task: Task, file: File, cmd: int, arg: int) -> int:
     return abi.F_UNLCK
 
 
+def _notify(task: Task, file: File, cmd: int, arg: int) -> int:
+    """F_NOTIFY: to be told of nothing works. fs/notify/dnotify/dnotify.c:fcntl_dirnotify()."""
+    if not arg & U32_MASK & ~_DN_MULTISHOT:
+        return 0
+    raise SyscallError(errno.EINVAL if file.inode.is_dir else errno.ENOTDIR)
+
+
 _FOR_O_PATH: Final = frozenset(
     (abi.F_DUPFD, abi.F_DUPFD_CLOEXEC, abi.F_DUPFD_QUERY, abi.F_GETFD, abi.F_SETFD, abi.F_GETFL)
 )
@@ -377,6 +391,7 @@ _COMMANDS: Final[dict[int, Callable[[Task, File, int, int], int]]] = {
     abi.F_GET_RW_HINT: _rw_hint,
     abi.F_SET_RW_HINT: _rw_hint,
     abi.F_GETLEASE: _getlease,
+    abi.F_NOTIFY: _notify,
 }
 
 
@@ -409,7 +424,7 @@ def _fioasync(task: Task, fd: int, file: File, cmd: int, arg: int) -> int:
     """FIOASYNC."""
     (on,) = get_user(task.mm, UserPtr(arg), _INT)
     flags = file.f_flags | O_ASYNC if on else file.f_flags & ~O_ASYNC
-    if flags != file.f_flags and file.inode.i_mode & _S_IFMT not in _HAS_FASYNC:
+    if flags != file.f_flags and not _has_fasync(file):
         raise SyscallError(errno.ENOTTY)
     file.f_flags = flags
     return 0

@@ -25,6 +25,7 @@ from kernel_model.abi.fs import (
 )
 from kernel_model.fs.file import File
 from kernel_model.mm.uaccess import (
+    access_ok,
     copy_from_user,
     copy_from_user_partial,
     copy_iovec,
@@ -33,11 +34,10 @@ from kernel_model.mm.uaccess import (
 )
 from kernel_model.syscalls.declare import Fd, InBuffer, Long, Offset, OutBuffer, Size, ULong, syscall
 from kernel_model.syscalls.kinds import Iovec, OutIovec, RwFlags, Whence
-from kernel_model.types import SyscallError, UserPtr
+from kernel_model.types import PAGE_MASK, SyscallError, UserPtr
 from kernel_model.wait import Blocked
 
 if TYPE_CHECKING:
-    from kernel_model.mm.mm import MemoryMap
     from kernel_model.task import Task
 
 CHUNK_BYTES: Final = 1 << 20
@@ -92,16 +92,6 @@ def fdget_write(task: Task, fd: int) -> File:
     return file
 
 
-def check_access(mm: MemoryMap, addr: int, count: int) -> UserPtr:
-    """`addr` as page tables know it; EFAULT unless [addr, addr + count) lies in user space (access_ok())."""
-    if addr + count > mm.task_size:
-        if mm.tagged_addr:
-            addr = mm.arch.untag(addr)
-        if addr + count > mm.task_size:
-            raise SyscallError(errno.EFAULT)
-    return UserPtr(addr)
-
-
 def check_position(pos: int, count: int) -> None:
     """EINVAL for a range that does not fit a file (rw_verify_area())."""
     if pos < 0 or count > LLONG_MAX or pos + count > LLONG_MAX:
@@ -119,10 +109,12 @@ def _take(file: File, task: Task, count: int, pos: int | None) -> bytes:
     return file.read(task, count) if pos is None else file.pread(task, count, pos)
 
 
-def _unread(file: File, task: Task, count: int) -> None:
-    """The guest's buffer took `count` bytes less than were read: they have not been read, where that can be undone."""
+def _unread(file: File, task: Task, rest: bytes) -> None:
+    """The guest's buffer did not take `rest` of what was read: it has not been read, where that can be undone."""
     if seekable(file):
-        file.llseek(task, -count, SEEK_CUR)
+        file.llseek(task, -len(rest), SEEK_CUR)
+    else:
+        file.unread(rest)
 
 
 def read_segments(task: Task, file: File, segments: Segments, pos: int | None) -> int:
@@ -151,7 +143,7 @@ def read_segments(task: Task, file: File, segments: Segments, pos: int | None) -
                 copied += stored
                 if stored < size:
                     if pos is None:
-                        _unread(file, task, len(data) - copied)
+                        _unread(file, task, data[copied:])
                     if done + copied:
                         return done + copied
                     raise SyscallError(errno.EFAULT)
@@ -195,6 +187,8 @@ def write_segments(task: Task, file: File, segments: Segments, pos: int | None) 
         want = min(total - done, CHUNK_BYTES)
         data = gather(task, segments, done, want)
         try:
+            if len(data) < want and file.inode.i_mode & _S_IFMT == _S_IFIFO:
+                data = data[: len(data) & PAGE_MASK]  # a pipe drops a page that can't be filled (pipe_write())
             if want and not data:
                 raise SyscallError(errno.EFAULT)
             taken = file.write(task, data) if pos is None else file.pwrite(task, data, pos + done)
@@ -221,14 +215,14 @@ def sys_read(task: Task, fd: Fd, buf: OutBuffer, count: Size) -> int:
         raise SyscallError(errno.EBADF)
     mm = task.mm
     if count > CHUNK_BYTES or buf + count > mm.task_size:
-        plain = check_access(task.mm, buf, count)
+        plain = UserPtr(access_ok(task.mm, buf, count))
         return read_segments(task, file, [(plain, min(count, MAX_RW_COUNT))], None)
     data = file.read(task, count)
     try:
         copy_to_user(mm, buf, data)
     except SyscallError:
         stored = copy_to_user_partial(mm, buf, data)
-        _unread(file, task, len(data) - stored)
+        _unread(file, task, data[stored:])
         if not stored:
             raise
         return stored
@@ -241,9 +235,10 @@ def sys_write(task: Task, fd: Fd, buf: InBuffer, count: Size) -> int:
     file = task.files.fd.get(fd)
     if file is None or not file.f_flags + 1 & 2:
         raise SyscallError(errno.EBADF)
-    if task.call_state is None and count <= CHUNK_BYTES:
+    mm = task.mm
+    if task.call_state is None and count <= CHUNK_BYTES and buf + count <= mm.task_size:
         try:
-            data = copy_from_user(task.mm, buf, count)
+            data = copy_from_user(mm, buf, count)
         except SyscallError:
             pass
         else:
@@ -251,7 +246,7 @@ def sys_write(task: Task, fd: Fd, buf: InBuffer, count: Size) -> int:
             if written == count:
                 return written
             task.call_state = WriteProgress(written)
-    plain = check_access(task.mm, buf, count)
+    plain = UserPtr(access_ok(mm, buf, count))
     return write_segments(task, file, [(plain, min(count, MAX_RW_COUNT))], None)
 
 
@@ -265,7 +260,7 @@ def sys_pread64(task: Task, fd: Fd, buf: OutBuffer, count: Size, pos: Offset) ->
         raise SyscallError(errno.ESPIPE)
     if file.f_flags & O_WRONLY:
         raise SyscallError(errno.EBADF)
-    plain = check_access(task.mm, buf, count)
+    plain = UserPtr(access_ok(task.mm, buf, count))
     check_position(pos, count)
     return read_segments(task, file, [(plain, min(count, MAX_RW_COUNT))], pos)
 
@@ -280,7 +275,7 @@ def sys_pwrite64(task: Task, fd: Fd, buf: InBuffer, count: Size, pos: Offset) ->
         raise SyscallError(errno.ESPIPE)
     if not file.writable:
         raise SyscallError(errno.EBADF)
-    plain = check_access(task.mm, buf, count)
+    plain = UserPtr(access_ok(task.mm, buf, count))
     check_position(pos, count)
     return write_segments(task, file, [(plain, min(count, MAX_RW_COUNT))], pos)
 

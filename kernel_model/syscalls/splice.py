@@ -33,7 +33,7 @@ from kernel_model.syscalls.read_write import (
     read_segments,
     seekable,
 )
-from kernel_model.types import PAGE_SIZE, SyscallError, UserPtr
+from kernel_model.types import PAGE_SIZE, U64_MASK, SyscallError, UserPtr
 from kernel_model.wait import Blocked
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ _SPLICE_ALL: Final = SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_
 _S_IFMT: Final = 0o170000
 _S_IFREG: Final = 0o100000
 _S_IFDIR: Final = 0o040000
+_S_IFCHR: Final = 0o020000
+_DEV_NULL: Final = 0x103
 _S_IFBLK: Final = 0o060000
 _S_IFLNK: Final = 0o120000
 _S_IFIFO: Final = 0o010000
@@ -55,6 +57,11 @@ _S_IFIFO: Final = 0o010000
 def _kind(file: File) -> int:
     """The type bits of the file's mode."""
     return file.inode.i_mode & _S_IFMT
+
+
+def _has_splice_read(file: File) -> bool:
+    """Can its contents go elsewhere without passing through user space (`->splice_read`)? /dev/null's can't."""
+    return _kind(file) != _S_IFDIR and not (_kind(file) == _S_IFCHR and file.inode.i_rdev == _DEV_NULL)
 
 
 def _offset(task: Task, ptr: UserPtr) -> int | None:
@@ -105,7 +112,7 @@ def sys_sendfile(task: Task, out_fd: Fd, in_fd: Fd, offset: OffsetPtr, count: Si
         raise SyscallError(errno.ESPIPE)
     check_position(source.f_pos if pos is None else pos, count)
     target = fdget_write(task, out_fd)
-    if not seekable(source) or _kind(source) == _S_IFDIR:
+    if not seekable(source) or (count and not _has_splice_read(source)):
         raise SyscallError(errno.EINVAL)
     if target.f_flags & O_APPEND and _kind(target) == _S_IFREG:
         raise SyscallError(errno.EINVAL)
@@ -223,7 +230,7 @@ def _splice_to(task: Task, source: File, pos: int | None, pipe: Pipe, count: int
         raise SyscallError(errno.EINVAL)
     check_position(source.f_pos if pos is None else pos, count)
     room = _wait_for_space(task, pipe, nonblock=nonblock)
-    if _kind(source) == _S_IFDIR:
+    if not _has_splice_read(source):
         raise SyscallError(errno.EINVAL)
     count = min(count, room)
     data = source.read(task, count) if pos is None else source.pread(task, count, pos)
@@ -304,13 +311,13 @@ def sys_copy_file_range(
         raise SyscallError(errno.EXDEV)
     start = source.f_pos if in_pos is None else in_pos
     end = target.f_pos if out_pos is None else out_pos
-    if start < 0 or end < 0:
-        raise SyscallError(errno.EINVAL)
-    if start + len > LLONG_MAX or end + len > LLONG_MAX:
+    if (start & U64_MASK) + len > U64_MASK or (end & U64_MASK) + len > U64_MASK:
         raise SyscallError(errno.EOVERFLOW)
     len = max(0, min(len, source.inode.i_size - start, MAX_RW_COUNT))
     if source.inode is target.inode and end + len > start and end < start + len:
         raise SyscallError(errno.EINVAL)
+    check_position(start, len)
+    check_position(end, len)
     done = _copy(task, source, in_pos, target, out_pos, len)
     if in_pos is not None:
         put_user(task.mm, off_in, LOFF, in_pos + done)

@@ -52,6 +52,8 @@ _ACCESS_FLAGS: Final = AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH
 _X_OK: Final = 1
 _W_OK: Final = 2
 _SECURE_NO_SETUID_FIXUP: Final = 1 << 2
+_STATX_MG_TIMES: Final = 0xC0
+"""STATX_MTIME | STATX_CTIME, which are told only to who asks for one of them."""
 _NS: Final = 1_000_000_000
 
 
@@ -115,20 +117,23 @@ def sys_statx(task: Task, dfd: DirFd, filename: PathPtr, flags: UAtFlags, mask: 
 
 
 def _pack_statx(path: Path, stat: Kstat, mask: int) -> bytes:
-    """`struct statx`. fs/stat.c:vfs_getattr_nosec(), vfs_statx_path(), cp_statx()."""
+    """`struct statx`. fs/stat.c:vfs_getattr_nosec(), fill_mg_cmtime(), vfs_statx_path(), cp_statx()."""
     from kernel_model.abi import stat as abi
 
     told = abi.STATX_BASIC_STATS | (mask & abi.STATX_MNT_ID_UNIQUE or abi.STATX_MNT_ID)
-    btime_ns = 0
+    ctime_ns, mtime_ns, btime_ns = stat.ctime_ns, stat.mtime_ns, 0
+    if not mask & _STATX_MG_TIMES:
+        told &= ~_STATX_MG_TIMES
+        ctime_ns = mtime_ns = 0
     if mask & abi.STATX_BTIME and stat.btime_ns:
         told |= abi.STATX_BTIME
         btime_ns = stat.btime_ns
     attributes = abi.STATX_ATTR_MOUNT_ROOT if path.dentry is path.mnt.mnt_root else 0
     return abi.STATX.pack(
         told, stat.blksize, attributes, stat.nlink, stat.uid, stat.gid, stat.mode, stat.ino, stat.size,
-        stat.blocks, abi.STATX_ATTR_AUTOMOUNT | abi.STATX_ATTR_MOUNT_ROOT | abi.STATX_ATTR_DAX,
-        *divmod(stat.atime_ns, _NS), *divmod(btime_ns, _NS), *divmod(stat.ctime_ns, _NS),
-        *divmod(stat.mtime_ns, _NS), abi.dev_major(stat.rdev), abi.dev_minor(stat.rdev),
+        stat.blocks, abi.STATX_ATTRIBUTES_MASK,
+        *divmod(stat.atime_ns, _NS), *divmod(btime_ns, _NS), *divmod(ctime_ns, _NS),
+        *divmod(mtime_ns, _NS), abi.dev_major(stat.rdev), abi.dev_minor(stat.rdev),
         abi.dev_major(stat.dev), abi.dev_minor(stat.dev), path.mnt.mnt_id,
     )  # fmt: skip
 
@@ -160,7 +165,10 @@ def _faccessat(task: Task, dfd: int, filename: UserPtr, mode: int, flags: int) -
     if not flags & AT_EACCESS:
         task.cred = _real_cred(kept)
     try:
-        _check_access_at(task, path_or_fd(task, dfd, filename, flags), mode)
+        name = getname(task, filename, empty_ok=bool(flags & AT_EMPTY_PATH))
+        follow = not flags & AT_SYMLINK_NOFOLLOW
+        path = path_at(task, dfd, name, follow=follow, empty_ok=bool(flags & AT_EMPTY_PATH))
+        _check_access_at(task, path, mode)
     finally:
         task.cred = kept
     return 0

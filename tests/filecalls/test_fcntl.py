@@ -118,7 +118,9 @@ def test_commands_that_are_none(calls: Calls, fd: int) -> None:
     assert calls("fcntl", fd, 9999, 0) == -errno.EINVAL
     assert calls("fcntl", fd, -1, 0) == -errno.EINVAL
     assert calls("fcntl", 99, 9999, 0) == -errno.EBADF
-    assert calls("fcntl", fd, abi.F_NOTIFY, 0) == -errno.EINVAL
+    assert calls("fcntl", fd, abi.F_NOTIFY, 0) == 0
+    assert calls("fcntl", fd, abi.F_NOTIFY, 1) == -errno.ENOTDIR
+    assert calls("fcntl", calls.open(b"."), abi.F_NOTIFY, 1) == -errno.EINVAL
     path = calls.open(b"f", O_PATH)
     assert calls("fcntl", path, 9999, 0) == -errno.EBADF
     assert calls("fcntl", path, abi.F_GETFL, 0) & O_PATH

@@ -66,7 +66,7 @@ def test_a_bad_buffer_is_efault_or_the_part_before_it(calls: Calls) -> None:
 def test_addresses_beyond_user_space(calls: Calls) -> None:
     calls.make(b"f", b"abc")
     fd = calls.open(b"f", O_RDWR)
-    for address, count in ((1 << 62, 1), (8, -1), (calls.arch.TASK_SIZE - 1, 2), (BAD, 1 << 63)):
+    for address, count in ((1 << 62, 1), (1 << 63, 0), (8, -1), (calls.arch.TASK_SIZE - 1, 2), (BAD, 1 << 63)):
         assert calls("read", fd, address, count) == -errno.EFAULT
         assert calls("write", fd, address, count) == -errno.EFAULT
 
@@ -132,6 +132,8 @@ def test_vector_limits(calls: Calls) -> None:
     assert calls("writev", fd, iovec(calls, (buffer, 1 << 63)), 1) == -errno.EINVAL
     assert calls("writev", fd, BAD, 1) == -errno.EFAULT
     assert calls("writev", fd, iovec(calls, (1 << 62, 1)), 1) == -errno.EFAULT
+    assert calls("writev", fd, iovec(calls, (1 << 62, 0)), 1) == -errno.EFAULT
+    assert calls("writev", fd, iovec(calls, (1 << 62, 1), (buffer, -1 & (1 << 64) - 1)), 2) == -errno.EINVAL
     assert calls("readv", 99, BAD, 5000) == -errno.EBADF
 
 
@@ -186,6 +188,20 @@ def test_a_pipe_blocks_or_says_eagain(calls: Calls) -> None:
     assert calls("read", read_end, calls.model.alloc(8), 8) == 3
     calls("close", write_end)
     assert calls("read", read_end, calls.model.alloc(8), 8) == 0
+
+
+def test_a_fault_at_a_pipe(calls: Calls) -> None:
+    read_end, write_end = calls.pipe()
+    page = calls.model.alloc(PAGE_SIZE)
+    edge = page + PAGE_SIZE
+    assert calls("write", write_end, calls.model.put(b"abcdef"), 6) == 6
+    assert calls("read", read_end, edge, 3) == -errno.EFAULT
+    assert calls("read", read_end, edge - 2, 5) == 2
+    assert calls("read", read_end, page, 10) == 4
+    assert calls.model.get(page, 4) == b"cdef"
+    assert calls("write", write_end, edge - 2, 3) == -errno.EFAULT
+    assert calls("write", write_end, page, 5000) == PAGE_SIZE
+    assert calls("read", read_end, page, PAGE_SIZE) == PAGE_SIZE
 
 
 def test_a_write_that_blocks_remembers_what_it_wrote(calls: Calls) -> None:
