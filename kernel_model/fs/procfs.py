@@ -127,6 +127,7 @@ def make_root(kernel: Kernel) -> Inode:
     """The root of /proc."""
     sb = KernelSuperBlock(kernel, "proc", kernel.mounts.new_dev(), PROC_SUPER_MAGIC, _DYNAMIC_FIRST - 1)
     sb.blksize = 1024
+    sb.create_errno = errno.ENOENT
     entries: dict[bytes, Node] = {
         b"self": link_node(lambda task: b"%d" % task.tgid),
         b"thread-self": link_node(lambda task: b"%d/task/%d" % (task.tgid, task.pid)),

@@ -35,7 +35,7 @@ Store = Callable[["Task", bytes], None]
 class KernelSuperBlock(SuperBlock):
     """A file system without blocks. fs/libfs.c:simple_statfs()."""
 
-    __slots__ = ("blksize", "file_size", "kernel", "last_ino", "magic")
+    __slots__ = ("blksize", "create_errno", "file_size", "kernel", "last_ino", "magic")
 
     def __init__(self, kernel: Kernel, fs_type: str, dev: int, magic: int, first_ino: int = 0) -> None:
         super().__init__(fs_type, dev)
@@ -46,6 +46,10 @@ class KernelSuperBlock(SuperBlock):
         """st_blksize."""
         self.file_size = 0
         """The size that regular files claim."""
+        self.create_errno = errno.EPERM
+        """Why nothing can be made here. In /proc a name that is not there stays ENOENT whatever one wants
+        of it.
+        """
 
     def new_ino(self) -> int:
         """A number for an inode that stays."""
@@ -82,6 +86,18 @@ class PseudoInode(Inode):
     ) -> None:
         """EPERM: the kernel itself says who may do what (fs/proc/base.c:proc_setattr())."""
         raise SyscallError(errno.EPERM)
+
+    def create(self, name: bytes, mode: int, uid: int, gid: int, rdev: int = 0) -> Inode:
+        """See `Inode`."""
+        raise SyscallError(self.i_sb.create_errno)
+
+    def mkdir(self, name: bytes, mode: int, uid: int, gid: int) -> Inode:
+        """See `Inode`."""
+        raise SyscallError(self.i_sb.create_errno)
+
+    def symlink(self, name: bytes, target: bytes, uid: int, gid: int) -> Inode:
+        """See `Inode`."""
+        raise SyscallError(self.i_sb.create_errno)
 
     def getattr(self) -> Kstat:
         """As `Inode`, in no blocks."""

@@ -144,8 +144,11 @@ def test_every_file_can_be_read_from_a_place_in_its_middle(calls: Calls) -> None
 
 
 def test_proc_can_be_neither_changed_nor_filled(calls: Calls) -> None:
-    assert calls("mkdirat", -100, b"/proc/new", 0o755) == -EPERM
-    assert calls("openat", -100, b"/proc/new", O_CREAT | O_WRONLY, 0o644) in (-EACCES, -ENOENT)
+    assert calls("mkdirat", -100, b"/proc/new", 0o755) == -ENOENT
+    assert calls("symlinkat", b"x", -100, b"/proc/self/new") == -ENOENT
+    assert calls("openat", -100, b"/proc/new", O_CREAT | O_WRONLY, 0o644) == -ENOENT
+    assert calls("mkdirat", -100, b"/sys/new", 0o755) == -EPERM
+    assert calls("openat", -100, b"/sys/new", O_CREAT | O_WRONLY, 0o644) == -EACCES
     assert calls("unlinkat", -100, b"/proc/uptime", 0) == -EPERM
     assert calls("fchmodat", -100, b"/proc/self/maps", 0o777) == -EPERM
     assert calls("openat", -100, b"/proc/self/nonsense", 0, 0) == -ENOENT
