@@ -119,7 +119,7 @@ def compile_c(source: Path, arch: str, output: Path) -> Path:
 def emulator() -> list[str]:
     """Our command as a person types it, or its text where the package is not installed."""
     script = Path(sys.executable).parent / "uabi-emu"
-    return [str(script), "run"] if script.exists() else [sys.executable, "-c", LAUNCH, "run"]
+    return [str(script), "run"] if script.exists() else [sys.executable, "-P", "-c", LAUNCH, "run"]
 
 
 def peers(arch: str) -> dict[str, list[str]]:

@@ -68,7 +68,8 @@ def run(
 
 def emulator(*options: str) -> list[str]:
     """The command line that runs a program on our machine; the program and its arguments follow."""
-    return [sys.executable, "-c", _LAUNCH, "run", *options]
+    # -P: a guest's working directory may hold files that are called like modules
+    return [sys.executable, "-P", "-c", _LAUNCH, "run", *options]
 
 
 @cache
