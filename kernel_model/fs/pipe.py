@@ -20,6 +20,7 @@ from kernel_model.wait import Blocked
 if TYPE_CHECKING:
     from kernel_model.fs.dentry import Path
     from kernel_model.kernel import Kernel
+    from kernel_model.mm.frames import FrameAllocator
     from kernel_model.task import Task
 
 PIPE_DEF_BUFFERS: Final = 16
@@ -34,22 +35,30 @@ _FIONREAD: Final = 0x541B
 
 
 class PipeBuffer:
-    """One page of the ring: bytes [start, len(page)) are still to be read."""
+    """One page of the ring: bytes [start, end) of its frame are still to be read (`struct pipe_buffer`)."""
 
-    __slots__ = ("packet", "page", "start")
+    __slots__ = ("end", "frame", "packet", "start")
 
-    def __init__(self, data: bytes | memoryview, packet: bool) -> None:
-        self.page = bytearray(data)
-        self.start = 0
+    def __init__(self, frame: int, size: int, packet: bool) -> None:
+        self.frame = frame
+        self.start = frame
+        self.end = frame + size
         self.packet = packet
 
 
 class Pipe:
-    """What a pipe or FIFO holds (`struct pipe_inode_info`), from its first open to its last close."""
+    """What a pipe or FIFO holds (`struct pipe_inode_info`), from its first open to its last close.
 
-    __slots__ = ("bufs", "files", "max_usage", "opening", "r_counter", "readers", "w_counter", "writers")
+    Its pages are the guest's memory: a guest can't fill the host's with pipes.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = (
+        "bufs", "files", "frames", "max_usage", "opening", "r_counter", "ram", "readers", "w_counter", "writers",
+    )  # fmt: skip
+
+    def __init__(self, frames: FrameAllocator) -> None:
+        self.frames = frames
+        self.ram = frames.ram
         self.bufs: deque[PipeBuffer] = deque()
         self.max_usage = PIPE_DEF_BUFFERS
         self.readers = 0
@@ -61,11 +70,6 @@ class Pipe:
         self.opening: list[FifoOpen] = []
 
     @property
-    def empty(self) -> bool:
-        """Nothing to read?"""
-        return not self.bufs
-
-    @property
     def full(self) -> bool:
         """No page left to write into?"""
         return len(self.bufs) >= self.max_usage
@@ -73,7 +77,7 @@ class Pipe:
     @property
     def pending_bytes(self) -> int:
         """What FIONREAD tells."""
-        return sum(len(buf.page) - buf.start for buf in self.bufs)
+        return sum(buf.end - buf.start for buf in self.bufs)
 
     def take(self, count: int) -> bytes:
         """Up to `count` bytes out of the ring (pipe_read()'s inner loop); the rest of a packet is lost."""
@@ -81,29 +85,36 @@ class Pipe:
         bufs = self.bufs
         while count and bufs:
             buf = bufs[0]
-            end = min(len(buf.page), buf.start + count)
-            piece = bytes(buf.page[buf.start : end])
-            pieces.append(piece)
-            count -= len(piece)
-            if buf.packet:
+            end = min(buf.end, buf.start + count)
+            pieces.append(self.ram[buf.start : end].tobytes())
+            count -= end - buf.start
+            if buf.packet or end == buf.end:
                 bufs.popleft()
-                break
-            if end == len(buf.page):
-                bufs.popleft()
+                self.frames.put(buf.frame)
+                if buf.packet:
+                    break
             else:
                 buf.start = end
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def put_back(self, data: bytes) -> None:
-        """Make `data` what is read next: a reader could not take it after all."""
+        """Make `data` what is read next: a reader could not take it after all. Its pages were free a moment
+        ago.
+        """
         for start in range(len(data) - 1 & -PAGE_SIZE, -1, -PAGE_SIZE):
-            self.bufs.appendleft(PipeBuffer(data[start : start + PAGE_SIZE], False))
+            self.bufs.appendleft(self._new_buffer(memoryview(data)[start : start + PAGE_SIZE], False))
+
+    def _new_buffer(self, data: memoryview, packet: bool) -> PipeBuffer:
+        """A page with `data`, which fits; OutOfMemory."""
+        frame = self.frames.alloc()
+        self.ram[frame : frame + len(data)] = data
+        return PipeBuffer(frame, len(data), packet)
 
     def peek(self, count: int) -> bytes:
         """What `take` would return, left where it is (tee(2))."""
         pieces = []
         for buf in self.bufs:
-            piece = bytes(buf.page[buf.start : buf.start + count])
+            piece = self.ram[buf.start : min(buf.end, buf.start + count)].tobytes()
             pieces.append(piece)
             count -= len(piece)
             if not count or buf.packet:
@@ -111,19 +122,26 @@ class Pipe:
         return b"".join(pieces)
 
     def put(self, data: bytes, packet: bool) -> int:
-        """As much of `data` as fits; the number of bytes (pipe_write()'s inner loop)."""
+        """As much of `data` as fits; the number of bytes (pipe_write()'s inner loop). OutOfMemory."""
         bufs = self.bufs
         view = memoryview(data)
         done = 0
         odd = len(data) & PAGE_SIZE - 1
         if odd and bufs:
             last = bufs[-1]
-            if not last.packet and len(last.page) + odd <= PAGE_SIZE:
-                last.page += view[:odd]
+            if not last.packet and last.end + odd <= last.frame + PAGE_SIZE:
+                self.ram[last.end : last.end + odd] = view[:odd]
+                last.end += odd
                 done = odd
         while done < len(data) and len(bufs) < self.max_usage:
-            bufs.append(PipeBuffer(view[done : done + PAGE_SIZE], packet))
-            done = min(done + PAGE_SIZE, len(data))
+            piece = view[done : done + PAGE_SIZE]
+            try:
+                bufs.append(self._new_buffer(piece, packet))
+            except SyscallError:
+                if done:
+                    break
+                raise
+            done += len(piece)
         return done
 
     def set_size(self, size: int, *, privileged: bool) -> int:
@@ -171,6 +189,7 @@ class Pipe:
         if access in (O_WRONLY, O_RDWR):
             self.writers -= 1
         if not self.files:
+            self.frames.put_many(buf.frame for buf in self.bufs)
             self.bufs.clear()
 
 
@@ -317,7 +336,7 @@ def create_pipe(kernel: Kernel, task: Task, flags: int) -> tuple[PipeFile, PipeF
         cred.fsgid,
         kernel.clock.file_time_ns(),
     )
-    pipe = inode.i_pipe = Pipe()
+    pipe = inode.i_pipe = Pipe(kernel.frames)
     reader = PipeFile(inode, None, O_RDONLY | flags & O_NONBLOCK, pipe)
     writer = PipeFile(inode, None, O_WRONLY | flags & (O_NONBLOCK | O_DIRECT), pipe)
     pipe.get_end(O_RDONLY)
@@ -343,7 +362,7 @@ def open_fifo(inode: Inode, path: Path, flags: int, task: Task) -> File:
     access = flags & O_ACCMODE
     if access not in (O_RDONLY, O_WRONLY, O_RDWR):
         raise SyscallError(errno.EINVAL)
-    pipe = inode.i_pipe or Pipe()
+    pipe = inode.i_pipe or Pipe(task.kernel.frames)
     pipe.forget_interrupted_opens()
     waits_for_peer = not isinstance(inode, PipeInode) and access != O_RDWR
     if waits_for_peer and access == O_WRONLY and not pipe.readers and flags & O_NONBLOCK:

@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernel_model.abi.errno import EAGAIN, EBADF, EBUSY, EFAULT, EINVAL, EMFILE, ENXIO, EPERM, EPIPE, ESPIPE
+from kernel_model.abi.errno import EAGAIN, EBADF, EBUSY, EFAULT, EINVAL, EMFILE, ENOMEM, ENXIO, EPERM, EPIPE, ESPIPE
 from kernel_model.abi.fcntl import O_CLOEXEC, O_DIRECT, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY
 from kernel_model.abi.resource import RLIMIT_NOFILE
 from kernel_model.abi.termios import FIONREAD, TCGETS
 from kernel_model.fs.file import POLLERR, POLLHUP, POLLIN, POLLOUT
 from kernel_model.fs.pipe import Pipe
-from kernel_model.types import SyscallError
+from kernel_model.mm.frames import FrameAllocator
+from kernel_model.types import PAGE_SIZE, SyscallError
 from kernel_model.wait import Blocked
 from tests.filecalls.calls import BAD, Calls
 from tests.filecalls.calls import calls as calls  # noqa: PLC0414 - a fixture
@@ -192,24 +193,44 @@ def test_opening_an_end_again_through_proc(calls: Calls) -> None:
     assert poll(calls, r) == POLLHUP
 
 
+def new_pipe(pages: int = 1024) -> Pipe:
+    """A pipe in a machine with that much memory."""
+    return Pipe(FrameAllocator(memoryview(bytearray(pages * PAGE_SIZE))))
+
+
 # -- sizes ---------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("asked", "got"), [(0, 4096), (1, 4096), (4096, 4096), (4097, 8192), (65537, 131072), (1 << 20, 1 << 20)]
 )
 def test_capacity_is_a_power_of_two_of_pages(asked: int, got: int) -> None:
-    pipe = Pipe()
+    pipe = new_pipe()
     assert pipe.set_size(asked, privileged=False) == got
     assert pipe.put(bytes(2 << 20), False) == got
 
 
 def test_capacity_has_limits() -> None:
-    pipe = Pipe()
+    pipe = new_pipe()
     pipe.put(bytes(10000), False)
     for size, privileged, error in ((4096, True, EBUSY), ((1 << 20) + 1, False, EPERM), (1 << 31 | 1, True, EINVAL)):
         with pytest.raises(SyscallError) as caught:
             pipe.set_size(size, privileged=privileged)
         assert caught.value.errno == error
     assert pipe.set_size((1 << 20) + 1, privileged=True) == 2 << 20
+
+
+def test_what_a_pipe_holds_is_the_guests_memory() -> None:
+    pipe = new_pipe(pages=6)
+    free = pipe.frames.free_frames
+    assert pipe.put(bytes(1 << 16), False) == free * PAGE_SIZE
+    with pytest.raises(SyscallError) as caught:
+        pipe.put(b"x", False)
+    assert caught.value.errno == ENOMEM
+    pipe.take(1 << 16)
+    assert pipe.frames.free_frames == free
+    pipe.get_end(O_RDWR)
+    pipe.put(b"left behind", False)
+    pipe.put_end(O_RDWR)
+    assert pipe.frames.free_frames == free
 
 
 def test_fcntl_sizes(calls: Calls) -> None:
@@ -227,7 +248,7 @@ steps = st.lists(st.one_of(st.tuples(st.just("w"), sizes), st.tuples(st.just("r"
 @given(steps, st.booleans())
 def test_as_much_fits_as_on_the_host(steps: list[tuple[str, int]], packets: bool) -> None:
     r, w = os.pipe2(os.O_NONBLOCK | (O_DIRECT if packets else 0))
-    pipe = Pipe()
+    pipe = new_pipe()
     try:
         fcntl.fcntl(w, F_SETPIPE_SZ, 32768)
         pipe.set_size(32768, privileged=False)
