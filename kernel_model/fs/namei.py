@@ -19,6 +19,7 @@ from kernel_model.abi.openat2 import (
 )
 from kernel_model.fs.dentry import Dentry, Mount, Path
 from kernel_model.fs.permission import MAY_EXEC, inode_permission
+from kernel_model.mm.uaccess import strncpy_from_user
 from kernel_model.types import SyscallError, UserPtr
 
 if TYPE_CHECKING:
@@ -326,8 +327,6 @@ def file_path(file: File) -> Path:
 
 def getname(task: Task, name_ptr: UserPtr, *, empty_ok: bool = False) -> bytes:
     """A path from the guest's memory. EFAULT, ENAMETOOLONG, and ENOENT for an empty one unless `empty_ok`."""
-    from kernel_model.mm.uaccess import strncpy_from_user
-
     name = strncpy_from_user(task.mm, name_ptr, PATH_MAX)
     if not name and not empty_ok:
         raise SyscallError(errno.ENOENT)

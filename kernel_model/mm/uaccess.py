@@ -185,13 +185,17 @@ def copy_iovec(mm: MemoryMap, address: int, count: int) -> list[tuple[UserPtr, i
     if not 0 <= count <= UIO_MAXIOV:
         raise SyscallError(EINVAL)
     words = struct.unpack(f"<{2 * count}Q", copy_from_user(mm, address, 16 * count))
-    if any(length >= 1 << 63 for length in words[1::2]):
+    if count and max(words[1::2]) >= 1 << 63:
         raise SyscallError(EINVAL)
-    total = 0
+    room = MAX_RW_COUNT
+    end = mm.task_size
     result: list[tuple[UserPtr, int]] = []
-    for base, length in zip(words[::2], words[1::2], strict=True):
-        access_ok(mm, base, length)
-        length = min(length, MAX_RW_COUNT - total)
-        total += length
-        result.append((UserPtr(base), length))
+    for i in range(0, 2 * count, 2):
+        base = words[i]
+        length = words[i + 1]
+        if base + length > end:
+            access_ok(mm, base, length)
+        length = min(length, room)
+        room -= length
+        result.append((base, length))
     return result

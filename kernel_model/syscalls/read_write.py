@@ -139,14 +139,17 @@ def read_segments(task: Task, file: File, segments: Segments, pos: int | None) -
             base, length = segments[index]
             size = min(length - offset, len(data) - copied)
             if size:
-                stored = copy_to_user_partial(task.mm, UserPtr(base + offset), data[copied : copied + size])
-                copied += stored
-                if stored < size:
+                piece = data[copied : copied + size]
+                try:
+                    copy_to_user(task.mm, base + offset, piece)
+                    copied += size
+                except SyscallError:
+                    copied += copy_to_user_partial(task.mm, base + offset, piece)
                     if pos is None:
                         _unread(file, task, data[copied:])
                     if done + copied:
                         return done + copied
-                    raise SyscallError(errno.EFAULT)
+                    raise SyscallError(errno.EFAULT) from None
                 offset += size
             if offset == length:
                 index += 1
@@ -260,9 +263,20 @@ def sys_pread64(task: Task, fd: Fd, buf: OutBuffer, count: Size, pos: Offset) ->
         raise SyscallError(errno.ESPIPE)
     if file.f_flags & O_WRONLY:
         raise SyscallError(errno.EBADF)
-    plain = UserPtr(access_ok(task.mm, buf, count))
-    check_position(pos, count)
-    return read_segments(task, file, [(plain, min(count, MAX_RW_COUNT))], pos)
+    mm = task.mm
+    if count > CHUNK_BYTES or buf + count > mm.task_size or pos + count > LLONG_MAX:
+        plain = UserPtr(access_ok(mm, buf, count))
+        check_position(pos, count)
+        return read_segments(task, file, [(plain, min(count, MAX_RW_COUNT))], pos)
+    data = file.pread(task, count, pos)
+    stored = len(data)
+    try:
+        copy_to_user(mm, buf, data)
+    except SyscallError:
+        stored = copy_to_user_partial(mm, buf, data)
+        if not stored:
+            raise
+    return stored
 
 
 @syscall()
@@ -275,7 +289,15 @@ def sys_pwrite64(task: Task, fd: Fd, buf: InBuffer, count: Size, pos: Offset) ->
         raise SyscallError(errno.ESPIPE)
     if not file.writable:
         raise SyscallError(errno.EBADF)
-    plain = UserPtr(access_ok(task.mm, buf, count))
+    mm = task.mm
+    if count <= CHUNK_BYTES and buf + count <= mm.task_size and pos + count <= LLONG_MAX:
+        try:
+            data = copy_from_user(mm, buf, count)
+        except SyscallError:
+            pass
+        else:
+            return file.pwrite(task, data, pos)
+    plain = UserPtr(access_ok(mm, buf, count))
     check_position(pos, count)
     return write_segments(task, file, [(plain, min(count, MAX_RW_COUNT))], pos)
 
@@ -310,12 +332,25 @@ def _writev(task: Task, fd: int, vec: UserPtr, vlen: int, pos: int | None, flags
         raise SyscallError(errno.ESPIPE)
     if not file.writable:
         raise SyscallError(errno.EBADF)
-    segments = copy_iovec(task.mm, vec, vlen)
-    total = sum(length for _, length in segments)
+    mm = task.mm
+    segments = copy_iovec(mm, vec, vlen)
+    total = 0
+    for _, length in segments:
+        total += length
     if not total:
         return 0
     if pos is not None:
         check_position(pos, total)
+    elif not flags and total <= CHUNK_BYTES and task.call_state is None:
+        try:
+            data = b"".join([copy_from_user(mm, base, length) for base, length in segments])
+        except SyscallError:
+            pass
+        else:
+            written = file.write(task, data)
+            if written == total:
+                return written
+            task.call_state = WriteProgress(written)
     if not flags:
         return write_segments(task, file, segments, pos)
     kept = file.f_flags
