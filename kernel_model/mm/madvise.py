@@ -169,7 +169,7 @@ def _populate(mm: MemoryMap, start: int, end: int, access: int) -> None:
         vma = mm.vmas.lookup(start)
         if vma is None:
             raise SyscallError(errno.ENOMEM)
-        if not vma.page_prot & access or vma.vm_flags & (VM_IO | VM_PFNMAP | VM_DONTEXPAND):
+        if not vma.vm_flags & access or vma.vm_flags & (VM_IO | VM_PFNMAP | VM_DONTEXPAND):
             raise SyscallError(errno.EINVAL)
         stop = min(vma.vm_end, end)
         for page in range(start, stop, PAGE_SIZE):

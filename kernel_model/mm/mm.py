@@ -70,8 +70,8 @@ MAP_NONBLOCK: Final = 0x10000
 MAP_STACK: Final = 0x20000
 MAP_HUGETLB: Final = 0x40000
 MAP_FIXED_NOREPLACE: Final = 0x100000
-# include/linux/mman.h: what MAP_SHARED_VALIDATE knows
-_VALID_FLAGS: Final = 0x1FF | 0x7E000 | 0x1800 | MAP_FIXED_NOREPLACE
+# include/linux/mman.h:LEGACY_MAP_MASK, which is all that MAP_SHARED_VALIDATE allows
+_LEGACY_MAP_MASK: Final = 0x7F9F3 | 21 << 26 | 30 << 26
 
 MAX_MAP_COUNT: Final = 65530
 _LOW_START: Final = 0x4000_0000
@@ -199,7 +199,7 @@ class MemoryMap(PageTables):
             raise SyscallError(errno.EOVERFLOW)
         kind = flags & MAP_TYPE
         if kind in (MAP_SHARED, MAP_SHARED_VALIDATE):
-            if kind == MAP_SHARED_VALIDATE and flags & ~_VALID_FLAGS:
+            if kind == MAP_SHARED_VALIDATE and flags & ~_LEGACY_MAP_MASK:
                 raise SyscallError(errno.EOPNOTSUPP)
             if prot & PROT_WRITE and not file.writable:
                 raise SyscallError(errno.EACCES)

@@ -17,7 +17,7 @@ from kernel_model.mm.vma import (
     VM_SHARED,
     Vma,
 )
-from kernel_model.types import PAGE_MASK, PAGE_SHIFT, SyscallError, page_align_up
+from kernel_model.types import PAGE_MASK, PAGE_SHIFT, U64_MASK, SyscallError, page_align_up
 
 if TYPE_CHECKING:
     from kernel_model.mm.mm import MemoryMap
@@ -32,32 +32,21 @@ _MAX_MAP_COUNT: Final = 65530
 def do_mremap(
     mm: MemoryMap, addr: int, old_length: int, new_length: int, flags: int, new_addr: int, *, ipc_lock: bool
 ) -> int:
-    """Resize or move the mapping at `addr`; where it is now. The checks come in Linux's order."""
-    if flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP):
-        raise SyscallError(errno.EINVAL)
-    if flags & MREMAP_FIXED and not flags & MREMAP_MAYMOVE:
-        raise SyscallError(errno.EINVAL)
-    if flags & MREMAP_DONTUNMAP and (not flags & MREMAP_MAYMOVE or old_length != new_length):
-        raise SyscallError(errno.EINVAL)
-    if addr & ~PAGE_MASK:
-        raise SyscallError(errno.EINVAL)
+    """Resize or move the mapping at `addr`; where it is now. The checks come in the order of Linux since 6.17."""
     # PAGE_ALIGN wraps round at 64 bits.
-    old_length = page_align_up(old_length) & (1 << 64) - 1
-    new_length = page_align_up(new_length) & (1 << 64) - 1
-    if not new_length:
-        raise SyscallError(errno.EINVAL)
-    vma = mm.vmas.lookup(addr)
-    if vma is None:
-        raise SyscallError(errno.EFAULT)
-    if flags & (MREMAP_FIXED | MREMAP_DONTUNMAP):
-        return _mremap_to(mm, addr, old_length, new_length, flags, new_addr, ipc_lock)
-    if vma.vm_flags & VM_SEALED and old_length != new_length:
-        raise SyscallError(errno.EPERM)
+    old_length = page_align_up(old_length) & U64_MASK
+    new_length = page_align_up(new_length) & U64_MASK
+    elsewhere = bool(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP))
+    _check_params(mm, addr, old_length, new_length, flags, new_addr)
+    if flags & MREMAP_FIXED and old_length == new_length:
+        return _move_all(mm, addr, old_length, flags, new_addr, ipc_lock)
+    vma = _check_vma(mm, mm.vmas.lookup(addr), addr, old_length, new_length, flags, ipc_lock)
+    if elsewhere:
+        return _mremap_to(mm, addr, old_length, new_length, flags, new_addr)
     if old_length >= new_length:
         if old_length > new_length:
             mm.munmap(addr + new_length, old_length - new_length)
         return addr
-    _check_resize(mm, vma, addr, old_length, new_length, flags, ipc_lock)
     grow = new_length - old_length
     if old_length == vma.vm_end - addr and _expandable(mm, vma, grow):
         end = vma.vm_end
@@ -71,47 +60,43 @@ def do_mremap(
     return _move_vma(mm, vma, addr, old_length, new_length, target, flags)
 
 
-def _mremap_to(
-    mm: MemoryMap, addr: int, old_length: int, new_length: int, flags: int, new_addr: int, ipc_lock: bool
-) -> int:
-    """mm/mremap.c:mremap_to(): to a place that the caller chose, or with the old place kept."""
-    if new_addr & ~PAGE_MASK or new_length > mm.task_size or new_addr > mm.task_size - new_length:
+def _check_params(mm: MemoryMap, addr: int, old_length: int, new_length: int, flags: int, new_addr: int) -> None:
+    """mm/mremap.c:check_mremap_params(): what can be said without looking at the mapping."""
+    if flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP) or addr & ~PAGE_MASK:
+        raise SyscallError(errno.EINVAL)
+    if not new_length or new_length > mm.task_size:
+        raise SyscallError(errno.EINVAL)
+    if not flags & (MREMAP_FIXED | MREMAP_DONTUNMAP):
+        return
+    if new_addr > mm.task_size - new_length or new_addr & ~PAGE_MASK or not flags & MREMAP_MAYMOVE:
+        raise SyscallError(errno.EINVAL)
+    if flags & MREMAP_DONTUNMAP and old_length != new_length:
         raise SyscallError(errno.EINVAL)
     if addr + old_length > new_addr and new_addr + new_length > addr:
         raise SyscallError(errno.EINVAL)
     if len(mm.vmas) + 2 >= _MAX_MAP_COUNT - 3:
         raise SyscallError(errno.ENOMEM)
-    source = mm.vmas.lookup(addr)
-    if source is not None and source.vm_flags & VM_SEALED:
-        raise SyscallError(errno.EPERM)
-    if flags & MREMAP_FIXED:
-        mm.munmap(new_addr, new_length)
-    if old_length > new_length:
-        mm.munmap(addr + new_length, old_length - new_length)
-        old_length = new_length
-    vma = mm.vmas.lookup(addr)
+
+
+def _check_vma(
+    mm: MemoryMap, vma: Vma | None, addr: int, old_length: int, new_length: int, flags: int, ipc_lock: bool
+) -> Vma:
+    """mm/mremap.c:check_prep_vma(): the mapping, if it may be resized or moved so."""
     if vma is None:
         raise SyscallError(errno.EFAULT)
-    _check_resize(mm, vma, addr, old_length, new_length, flags, ipc_lock)
-    if flags & MREMAP_DONTUNMAP:
-        mm.check_limits(vma.vm_flags, old_length >> PAGE_SHIFT)
-    target = mm.get_unmapped_area(new_addr, new_length, _MAP_FIXED if flags & MREMAP_FIXED else 0)
-    return _move_vma(mm, vma, addr, old_length, new_length, target, flags)
-
-
-def _check_resize(
-    mm: MemoryMap, vma: Vma, addr: int, old_length: int, new_length: int, flags: int, ipc_lock: bool
-) -> None:
-    """mm/mremap.c:vma_to_resize()."""
+    if vma.vm_flags & VM_SEALED:
+        raise SyscallError(errno.EPERM)
+    if new_length <= old_length and not flags & (MREMAP_FIXED | MREMAP_DONTUNMAP):
+        return vma
     if not old_length and not vma.vm_flags & (VM_SHARED | VM_MAYSHARE):
         raise SyscallError(errno.EINVAL)
     if flags & MREMAP_DONTUNMAP and vma.vm_flags & (VM_DONTEXPAND | VM_PFNMAP):
         raise SyscallError(errno.EINVAL)
-    if old_length > vma.vm_end - addr:
+    if min(old_length, new_length) > vma.vm_end - addr:
         raise SyscallError(errno.EFAULT)
-    if new_length == old_length:
-        return
-    if vma.pgoff_at(addr) + (new_length >> PAGE_SHIFT) >= 1 << 64:
+    if new_length <= old_length:
+        return vma
+    if vma.pgoff_at(addr) + (new_length >> PAGE_SHIFT) > U64_MASK:
         raise SyscallError(errno.EINVAL)
     if vma.vm_flags & (VM_DONTEXPAND | VM_PFNMAP):
         raise SyscallError(errno.EFAULT)
@@ -120,6 +105,37 @@ def _check_resize(
         if (mm.locked_vm << PAGE_SHIFT) + grow > mm.rlimit(RLIMIT_MEMLOCK):
             raise SyscallError(errno.EAGAIN)
     mm.check_limits(vma.vm_flags, grow >> PAGE_SHIFT)
+    return vma
+
+
+def _move_all(mm: MemoryMap, start: int, length: int, flags: int, new_addr: int, ipc_lock: bool) -> int:
+    """mm/mremap.c:remap_move(): every mapping in a range, each with its size, goes to a fixed place.
+
+    A gap between them stays a gap, in which what the target had is left alone; there may be none at the start.
+    """
+    touched = mm.vmas.overlapping(start, start + length)
+    if not touched or touched[0].vm_start > start:
+        raise SyscallError(errno.EFAULT)
+    for low, high in [(max(vma.vm_start, start), min(vma.vm_end, start + length)) for vma in touched]:
+        _check_vma(mm, mm.vmas.lookup(low), low, high - low, high - low, flags, ipc_lock)
+        _mremap_to(mm, low, high - low, high - low, flags, new_addr + low - start)
+    return new_addr
+
+
+def _mremap_to(mm: MemoryMap, addr: int, old_length: int, new_length: int, flags: int, new_addr: int) -> int:
+    """mm/mremap.c:mremap_to(): to a place that the caller chose, or with the old place kept."""
+    if flags & MREMAP_FIXED:
+        mm.munmap(new_addr, new_length)
+    if old_length > new_length:
+        mm.munmap(addr + new_length, old_length - new_length)
+        old_length = new_length
+    vma = mm.vmas.lookup(addr)
+    if vma is None:
+        raise SyscallError(errno.EFAULT)
+    if flags & MREMAP_DONTUNMAP:
+        mm.check_limits(vma.vm_flags, old_length >> PAGE_SHIFT)
+    target = mm.get_unmapped_area(new_addr, new_length, _MAP_FIXED if flags & MREMAP_FIXED else 0)
+    return _move_vma(mm, vma, addr, old_length, new_length, target, flags)
 
 
 def _expandable(mm: MemoryMap, vma: Vma, grow: int) -> bool:

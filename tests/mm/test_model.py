@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 from hypothesis import settings
@@ -166,36 +166,45 @@ class MemoryMachine(RuleBasedStateMachine):
             mm.mremap(address(start), count * PAGE_SIZE, new * PAGE_SIZE, flags, address(to))
         except SyscallError as error:
             failed = error.errno
+        if overlap:
+            assert failed == errno.EINVAL
+            return
         if start not in pages:
             assert failed == errno.EFAULT
             return
-        if overlap:
-            assert failed == errno.EINVAL
+        if count == new:
+            assert not failed
+            self.move_each(pages, range(start, start + count), to - start, keep=keep)
+            return
+        if failed:
+            # Only one mapping can be resized: what looks alike page by page may still be two of them.
+            assert failed == errno.EFAULT
             return
         for i in range(new):
             pages.pop(to + i, None)
         for i in range(new, count):
             pages.pop(start + i, None)
         moved = min(count, new)
-        if failed:
-            # Only one mapping can be moved: what looks alike page by page may still be two of them.
-            assert failed == errno.EFAULT
-            return
         first = pages[start]
-        for i in range(moved):
-            old = pages[start + i]
-            assert (old.prot, old.source) == (first.prot, first.source)
-            copy = Page(old.prot, old.source, old.index, old.shared, old.own, old.dontfork, old.wipe)
-            pages[to + i] = copy
-            if keep:
-                old.own = None
-            else:
-                del pages[start + i]
+        assert all((pages[i].prot, pages[i].source) == (first.prot, first.source) for i in range(start, start + moved))
+        self.move_each(pages, range(start, start + moved), to - start, keep=False)
         for i in range(moved, new):
             pages[to + i] = Page(
                 first.prot, first.source, first.index + i if first.source else 0, first.shared, None,
                 first.dontfork, first.wipe,
             )  # fmt: skip
+
+    @staticmethod
+    def move_each(pages: dict[int, Page], numbers: range, distance: int, *, keep: bool) -> None:
+        """Every page of the range that is there goes elsewhere; `keep` leaves an empty one behind."""
+        for number in numbers:
+            page = pages.get(number)
+            if page is not None:
+                pages[number + distance] = page
+                if keep:
+                    pages[number] = replace(page, own=None)
+                else:
+                    del pages[number]
 
     @rule(who=which, start=page_numbers, count=lengths, look=st.booleans())
     def dont_need(self, who: int, start: int, count: int, look: bool) -> None:
