@@ -123,6 +123,10 @@ def do_open(task: Task, dfd: int, name: bytes, flags: int, mode: int = 0, resolv
     file = inode.open(path, flags & ~_GONE_AFTER_OPEN, task)
     if truncate:
         inode.truncate(0)
+        if inode.i_mode & 0o6000:
+            from kernel_model.fs.vfs import drop_privileges
+
+            drop_privileges(task, inode)
     return file
 
 

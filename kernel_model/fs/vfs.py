@@ -341,6 +341,8 @@ def vfs_chown(task: Task, path: Path, uid: int, gid: int) -> None:
         ):
             kept &= ~0o2000
         if kept != inode.i_mode:
+            if not owner_or_capable(cred, inode):
+                raise SyscallError(errno.EPERM)
             mode = kept & 0o7777
     inode.setattr(mode=mode, uid=new_uid, gid=new_gid, ctime_ns=current_time(task))
 

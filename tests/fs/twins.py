@@ -89,6 +89,12 @@ class Native:
     def utime(self, path: str, seconds: int) -> None:
         os.utime(path, (seconds, seconds), dir_fd=self.fd)
 
+    def touch(self, path: str) -> None:
+        os.utime(path, None, dir_fd=self.fd)
+
+    def chown(self, path: str, uid: int, gid: int) -> None:
+        os.chown(path, uid, gid, dir_fd=self.fd)
+
     def readlink(self, path: str) -> str:
         return os.readlink(path, dir_fd=self.fd)
 
@@ -194,6 +200,13 @@ class Modelled:
     def utime(self, path: str, seconds: int) -> None:
         place = path_lookup(self.task, AT_FDCWD, path.encode())
         vfs.vfs_utimes(self.task, place, seconds * 10**9, seconds * 10**9, touch=False)
+
+    def touch(self, path: str) -> None:
+        now = vfs.current_time(self.task)
+        vfs.vfs_utimes(self.task, path_lookup(self.task, AT_FDCWD, path.encode()), now, now, touch=True)
+
+    def chown(self, path: str, uid: int, gid: int) -> None:
+        vfs.vfs_chown(self.task, path_lookup(self.task, AT_FDCWD, path.encode()), uid, gid)
 
     def readlink(self, path: str) -> str:
         place = path_lookup(self.task, AT_FDCWD, path.encode(), follow=False)
