@@ -84,8 +84,10 @@ class PseudoInode(Inode):
         mtime_ns: int | None = None,
         ctime_ns: int,
     ) -> None:
-        """EPERM: the kernel itself says who may do what (fs/proc/base.c:proc_setattr())."""
-        raise SyscallError(errno.EPERM)
+        """Who may do what is the kernel's own business: the mode stays (fs/proc/base.c:proc_setattr())."""
+        if mode is not None:
+            raise SyscallError(errno.EPERM)
+        super().setattr(uid=uid, gid=gid, atime_ns=atime_ns, mtime_ns=mtime_ns, ctime_ns=ctime_ns)
 
     def create(self, name: bytes, mode: int, uid: int, gid: int, rdev: int = 0) -> Inode:
         """See `Inode`."""
@@ -98,6 +100,18 @@ class PseudoInode(Inode):
     def symlink(self, name: bytes, target: bytes, uid: int, gid: int) -> Inode:
         """See `Inode`."""
         raise SyscallError(self.i_sb.create_errno)
+
+    def link(self, name: bytes, inode: Inode) -> None:
+        """See `Inode`."""
+        raise SyscallError(self.i_sb.create_errno)
+
+    def rename(self, old_name: bytes, new_dir: Inode, new_name: bytes, flags: int) -> None:
+        """See `Inode`."""
+        try:
+            new_dir.lookup(new_name)
+        except SyscallError:
+            raise SyscallError(self.i_sb.create_errno) from None
+        raise SyscallError(errno.EPERM)
 
     def getattr(self) -> Kstat:
         """As `Inode`, in no blocks."""
