@@ -170,6 +170,7 @@ class HostStreams:
     def stream_close(self, fd: int) -> None:
         """See `Host`."""
         host_fd = self._host_fd(fd)
+        # QUIRK: A guest that closes its stderr leaves the host's open, for the emulator's own reports.
         if fd == 2:
             return
         self._restore_tty(host_fd)

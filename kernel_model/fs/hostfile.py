@@ -59,8 +59,7 @@ class ReopenedFile(SeekableStreamFile):
         return offset
 
 
-# QUIRK: A mapping of a standard stream shows the file as it was when its pages were first touched, not what
-# the host writes later.
+# QUIRK: A mapping of a standard stream keeps what its pages held when first touched, whatever the host writes.
 def stream_mapping(file: SeekableStreamFile, task: Task) -> AddressSpace:
     """The page cache of the regular file behind `file`; ENODEV for anything else."""
     inode = file.inode

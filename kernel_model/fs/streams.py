@@ -280,6 +280,7 @@ class SeekableStreamFile(StreamFile):
 
 def open_streams(kernel: Kernel, task: Task, files: FilesStruct) -> None:
     """Put the emulator's streams into `files` as 0, 1 and 2; one that it was started without stays closed."""
+    # QUIRK: Standard streams that share a description on the host have one each here: O_NONBLOCK is not shared.
     streams = kernel.streams = Streams(kernel.host)
     host = kernel.host
     for fd in range(3):

@@ -160,8 +160,7 @@ class TerminalFile(StreamFile):
         elif cmd == abi.TIOCGEXCL:
             put_user(mm, arg, abi.INT, int(self.terminal.exclusive))
         elif cmd == abi.TIOCSTI:
-            # QUIRK: TIOCSTI is EIO, as on a kernel with dev.tty.legacy_tiocsti=0: nothing is typed into the
-            # host's terminal.
+            # QUIRK: TIOCSTI is EIO, as with dev.tty.legacy_tiocsti=0, so that no guest types for its user.
             raise SyscallError(errno.EIO)
         else:
             return self._job_control(task, cmd, arg)
