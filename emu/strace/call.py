@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kernel_model.abi.errno import EFAULT, MAX_ERRNO
 from kernel_model.mm.uaccess import copy_from_user, copy_from_user_partial
@@ -25,17 +25,30 @@ def convert(ctype: str, register: int) -> int:
     return (value ^ sign) - sign if sign else value
 
 
+class Argument(NamedTuple):
+    """One argument as it will be shown: its name in the handler, its kind, its register, and a label before it."""
+
+    name: str
+    kind: Param
+    register: int
+    label: str = ""
+
+
+Registers = tuple[int, ...]
+"""The six that a call's arguments are in, as they were when it was made."""
+
+
 class Call:
     """A call under way. `values`: its arguments as their C types have them; `result` is None until it is known."""
 
-    __slots__ = ("arch", "mm", "name", "params", "result", "saved", "shown", "values")
+    __slots__ = ("arch", "arguments", "mm", "name", "result", "saved", "shown", "values")
 
-    def __init__(self, task: Task, name: str, params: list[tuple[str, Param]], registers: tuple[int, ...]) -> None:
+    def __init__(self, task: Task, name: str, arguments: list[Argument], registers: Registers) -> None:
         self.arch: Arch = task.kernel.arch
         self.mm = task.mm
         self.name = name
-        self.params = params
-        self.values = [convert(param.ctype, registers[i]) for i, (_, param) in enumerate(params)]
+        self.arguments = arguments
+        self.values = [convert(argument.kind.ctype, registers[argument.register]) for argument in arguments]
         self.result: int | None = None
         self.shown = 0
         """How many arguments are in the text already."""
@@ -44,8 +57,8 @@ class Call:
 
     def argument(self, name: str) -> int:
         """The value of the argument with that name in the handler; 0 when there is none."""
-        for (known, _), value in zip(self.params, self.values, strict=True):
-            if known == name:
+        for argument, value in zip(self.arguments, self.values, strict=True):
+            if argument.name == name:
                 return value
         return 0
 

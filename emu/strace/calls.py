@@ -7,23 +7,25 @@ look at, other ones where an earlier argument decides what a later one is.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from emu.strace.call import convert
+from emu.strace.call import Argument, Registers, convert
 from emu.strace.tables import all_tables
 from kernel_model.abi.fcntl import O_CREAT
 from kernel_model.abi.stat import S_IFBLK, S_IFCHR, S_IFMT
 from kernel_model.syscalls.declare import Param
 
-Params = list[tuple[str, Param]]
-Registers = tuple[int, ...]
-Reshape = Callable[[Params, Registers], Params]
+if TYPE_CHECKING:
+    from kernel_model.arch import Arch
+
+Arguments = list[Argument]
+Reshape = Callable[[Arguments, Registers], Arguments]
 
 _TMPFILE: Final = 0o20000000
 _CREATING: Final = O_CREAT | _TMPFILE
 
-HIDDEN: Final = Param("ulong", "hidden")
 DEC: Final = Param("int", "dec")
+UDEC: Final = Param("uint", "dec")
 ULONG: Final = Param("ulong", "dec")
 HEX: Final = Param("ulong", "hex")
 PTR: Final = Param("ptr", "ptr")
@@ -66,6 +68,30 @@ IOCTL: Final[dict[str, Param | None]] = {
     "RNDGETENTCNT": OUT_INT,
 }  # fmt: skip
 
+_TIMEOUT: Final = Param("ptr", "struct", "timespec")
+_COUNT: Final = Param("uint", "dec")
+_BITSET: Final = Param("uint", "bitset")
+# The arguments after the operation; None for one that is not looked at.
+FUTEX: Final[dict[str, tuple[Param | None, ...]]] = {
+    "FUTEX_WAIT": (UDEC, _TIMEOUT),
+    "FUTEX_WAKE": (UDEC,),
+    "FUTEX_FD": (UDEC,),
+    "FUTEX_REQUEUE": (UDEC, _COUNT, PTR),
+    "FUTEX_CMP_REQUEUE": (UDEC, _COUNT, PTR, UDEC),
+    "FUTEX_WAKE_OP": (UDEC, _COUNT, PTR, Param("uint", "wake_op")),
+    "FUTEX_LOCK_PI": (None, _TIMEOUT),
+    "FUTEX_LOCK_PI2": (None, _TIMEOUT),
+    "FUTEX_UNLOCK_PI": (),
+    "FUTEX_TRYLOCK_PI": (),
+    "FUTEX_WAIT_BITSET": (UDEC, _TIMEOUT, None, _BITSET),
+    "FUTEX_WAKE_BITSET": (UDEC, None, None, _BITSET),
+    "FUTEX_WAIT_REQUEUE_PI": (UDEC, _TIMEOUT, PTR),
+    "FUTEX_CMP_REQUEUE_PI": (UDEC, _COUNT, PTR, UDEC),
+}
+FUTEX_CMD_MASK: Final = ~(128 | 256)
+MREMAP_FIXED, MREMAP_DONTUNMAP = 2, 4
+CLONE_SETTLS, CLONE_PARENT_SETTID, CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID = 0x80000, 0x100000, 0x200000, 0x1000000
+
 _NOTHING: Final = (HEX, HEX, HEX, HEX)
 PRCTL: Final[dict[str, tuple[Param, ...]]] = {
     "PR_SET_PDEATHSIG": (SIGNAL,), "PR_GET_PDEATHSIG": (Param("ptr", "outstruct", "signal"),),
@@ -97,74 +123,99 @@ _ARCH_PRCTL: Final[dict[str, Param | None]] = {
 }  # fmt: skip
 
 
-def _without_mode(params: Params, registers: Registers) -> Params:
+def _without_mode(arguments: Arguments, registers: Registers) -> Arguments:
     """open, openat: the mode counts only when a file may be made; flags are the argument before it."""
-    return params if registers[len(params) - 2] & _CREATING else params[:-1]
+    return arguments if registers[len(arguments) - 2] & _CREATING else arguments[:-1]
 
 
-def _mknod(params: Params, registers: Registers) -> Params:
+def _mknod(arguments: Arguments, registers: Registers) -> Arguments:
     """The device number counts only for devices."""
-    mode = len(params) - 2
-    kinds = [*params[:mode], (params[mode][0], Param("uint", "file_mode"))]
-    if registers[mode] & S_IFMT in (S_IFCHR, S_IFBLK):
-        kinds.append((params[-1][0], Param("uint", "device")))
-    return kinds
+    *others, mode, dev = arguments
+    shown = [*others, mode._replace(kind=Param("uint", "file_mode"))]
+    if registers[mode.register] & S_IFMT in (S_IFCHR, S_IFBLK):
+        shown.append(dev._replace(kind=Param("uint", "device")))
+    return shown
 
 
-def _by_command(table: str, position: int, arguments: dict[str, Param | None], other: Param) -> Reshape:
+def _by_command(table: str, position: int, kinds: dict[str, Param | None], other: Param) -> Reshape:
     """The argument after the command at `position` is what the command says."""
 
-    def reshape(params: Params, registers: Registers) -> Params:
+    def reshape(arguments: Arguments, registers: Registers) -> Arguments:
         command = all_tables()[table].by_value.get(convert("uint", registers[position]), "")
-        kind = arguments.get(command, other)
-        return [*params[: position + 1], *([(params[position + 1][0], kind)] if kind else [])]
+        kind = kinds.get(command, other)
+        after = [arguments[position + 1]._replace(kind=kind)] if kind else []
+        return [*arguments[: position + 1], *after]
 
     return reshape
 
 
-def _prctl(params: Params, registers: Registers) -> Params:
+def _prctl(arguments: Arguments, registers: Registers) -> Arguments:
     option = all_tables()["prctl"].by_value.get(convert("int", registers[0]), "")
     kinds = PRCTL.get(option, _NOTHING)
-    return [params[0], *zip((name for name, _ in params[1:]), kinds, strict=False)]
+    rest = [argument._replace(kind=kind) for argument, kind in zip(arguments[1:], kinds, strict=False)]
+    return [arguments[0], *rest]
 
 
 def _replace(kinds: dict[int, Param]) -> Reshape:
     """Show the arguments at these positions as other kinds."""
-    return lambda params, registers: [
-        (name, kinds.get(position, param)) for position, (name, param) in enumerate(params)
+    return lambda arguments, registers: [
+        argument._replace(kind=kinds.get(position, argument.kind)) for position, argument in enumerate(arguments)
     ]
 
 
 def _drop_unless(position: int, mask: int, count: int) -> Reshape:
     """Show only `count` arguments unless the one at `position` has a bit of `mask`."""
-    return lambda params, registers: params if registers[position] & mask else params[:count]
+    return lambda arguments, registers: arguments if registers[position] & mask else arguments[:count]
 
 
-def _remap(params: Params, registers: Registers) -> Params:
-    """mremap: the new address counts with MREMAP_FIXED and MREMAP_DONTUNMAP."""
-    return params if registers[3] & 6 else params[:4]
-
-
-def _syslog(params: Params, registers: Registers) -> Params:
+def _syslog(arguments: Arguments, registers: Registers) -> Arguments:
     """The buffer counts only for what reads or sets the level."""
-    kinds = [(params[0][0], Param("int", "commented", "syslog")), *params[1:]]
-    return kinds if registers[0] & 0xFFFF_FFFF in (2, 3, 4, 8) else kinds[:1]
+    shown = [arguments[0]._replace(kind=Param("int", "commented", "syslog")), *arguments[1:]]
+    return shown if registers[0] & 0xFFFF_FFFF in (2, 3, 4, 8) else shown[:1]
 
 
-def _positioned(params: Params, registers: Registers) -> Params:
+def _positioned(arguments: Arguments, registers: Registers) -> Arguments:
     """preadv and its kin: the upper half of the position is for 32-bit programs."""
-    return [*params[:4], (params[4][0], HIDDEN), *params[5:]]
+    return [*arguments[:4], *arguments[5:]]
 
 
-def _ioctl(params: Params, registers: Registers) -> Params:
+def _ioctl(arguments: Arguments, registers: Registers) -> Arguments:
     """An unknown request is taken apart instead of named."""
-    fd, (name, _), *rest = _BY_IOCTL(params, registers)
-    return [fd, (name, Param("uint", "ioctl")), *rest]
+    fd, request, *rest = _BY_IOCTL(arguments, registers)
+    return [fd, request._replace(kind=Param("uint", "ioctl")), *rest]
 
 
-def _personality(params: Params, registers: Registers) -> Params:
+def _personality(arguments: Arguments, registers: Registers) -> Arguments:
     """All ones only asks."""
-    return [(params[0][0], HEX)] if registers[0] & 0xFFFF_FFFF == 0xFFFF_FFFF else params
+    asks = registers[0] & 0xFFFF_FFFF == 0xFFFF_FFFF
+    return [arguments[0]._replace(kind=HEX)] if asks else arguments
+
+
+def _futex(arguments: Arguments, registers: Registers) -> Arguments:
+    """Each operation takes arguments of its own (man 2 futex)."""
+    operation = all_tables()["futex"].by_value.get(registers[1] & FUTEX_CMD_MASK, "")
+    kinds = FUTEX.get(operation, (UDEC, HEX, PTR, HEX))
+    address, op, *rest = arguments
+    shown = [argument._replace(kind=kind) for argument, kind in zip(rest, kinds, strict=False) if kind]
+    return [address, op._replace(kind=Param("uint", "futex_op")), *shown]
+
+
+def _clone(arguments: Arguments, registers: Registers, arch: Arch) -> Arguments:
+    """Labelled as strace does, and only what the flags make the kernel look at; the last two change places."""
+    flags, stack, parent_tid, *last = arguments
+    child_tid, tls = arch.clone_tail(0, 1)
+    wanted = registers[flags.register]
+    shown = [
+        stack._replace(label="child_stack=", kind=PTR),
+        flags._replace(label="flags=", kind=Param("ulong", "clone_flags")),
+    ]
+    if wanted & CLONE_PARENT_SETTID:
+        shown.append(parent_tid._replace(label="parent_tid=", kind=OUT_INT))
+    if wanted & CLONE_SETTLS:
+        shown.append(last[tls]._replace(label="tls=", kind=PTR))
+    if wanted & (CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID):
+        shown.append(last[child_tid]._replace(label="child_tidptr=", kind=PTR))
+    return shown
 
 
 _REMAINING: Final = Param("ptr", "remaining", "timespec")
@@ -177,6 +228,7 @@ _RESHAPES: Final[dict[str, Reshape]] = {
     "execve": _replace({2: Param("ptr", "envp")}),
     "execveat": _replace({3: Param("ptr", "envp")}),
     "fcntl": _by_command("fcntl_cmd", 1, FCNTL, HEX),
+    "futex": _futex,
     "getcwd": _replace({0: Param("ptr", "outpath")}),
     "getrandom": _replace({0: Param("ptr", "outhex")}),
     "ioctl": _ioctl,
@@ -185,7 +237,7 @@ _RESHAPES: Final[dict[str, Reshape]] = {
     "mincore": _replace({2: Param("ptr", "outstruct", "mincore")}),
     "mknod": _mknod,
     "mknodat": _mknod,
-    "mremap": _remap,
+    "mremap": _drop_unless(3, MREMAP_FIXED | MREMAP_DONTUNMAP, 4),
     "nanosleep": _replace({1: _REMAINING}),
     "open": _without_mode,
     "openat": _without_mode,
@@ -200,10 +252,13 @@ _RESHAPES: Final[dict[str, Reshape]] = {
     "sendfile": _replace({2: Param("ptr", "inout", "off_t")}),
     "statx": _replace({2: Param("uint", "flags", "at_statx")}),
     "syslog": _syslog,
+    "vmsplice": _replace({1: Param("ptr", "iovec", "nr_segs")}),
 }
 
 
-def reshape(name: str, params: Params, registers: Registers) -> Params:
-    """The kinds by which the arguments of this call are shown."""
+def reshape(name: str, arguments: Arguments, registers: Registers, arch: Arch) -> Arguments:
+    """The arguments of this call as they are shown."""
+    if name == "clone":
+        return _clone(arguments, registers, arch)
     change = _RESHAPES.get(name)
-    return change(params, registers) if change else params
+    return change(arguments, registers) if change else arguments

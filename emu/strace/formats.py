@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 PATH_MAX: Final = 4096
 ARGV_SHOWN: Final = 32
 IOVEC_SHOWN: Final = 32
+FUTEX_PRIVATE_FLAG: Final = 128
+FUTEX_CLOCK_REALTIME: Final = 256
 ENVIRONMENT_COUNTED: Final = 1 << 16
 _IOVEC: Final = Struct("<QQ")
 _POINTER: Final = Struct("<Q")
@@ -38,13 +40,13 @@ class Format(NamedTuple):
 
 def show_argument(call: Call, position: int) -> str:
     """The text of one argument, which is never an error."""
-    _, param = call.params[position]
+    kind = call.arguments[position].kind
     value = call.values[position]
-    form = FORMATS[param.show]
+    form = FORMATS[kind.show]
     if form.is_pointer and (not value or (form.at_exit and call.failed and value not in call.saved)):
         return pointer(value)
     try:
-        return form.show(call, value, param.detail)
+        return form.show(call, value, kind.detail)
     except SyscallError:
         return pointer(value)
 
@@ -117,6 +119,34 @@ def _ioctl(call: Call, value: int, detail: str) -> str:
 
 def _commented(call: Call, value: int, detail: str) -> str:
     return f"{value} /* {tables.all_tables()[detail].by_value.get(value, tables.all_tables()[detail].unknown)} */"
+
+
+def _clone_flags(call: Call, value: int, detail: str) -> str:
+    """The flags, and the signal at exit in the low byte."""
+    words = [tables.flags("clone", value & ~0xFF)] if value & ~0xFF else []
+    return "|".join(words + [signal_name(value & 0xFF)] * bool(value & 0xFF)) or "0"
+
+
+def _futex_op(call: Call, value: int, detail: str) -> str:
+    operation = value & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)
+    name = tables.all_tables()["futex"].by_value.get(operation)
+    if name is None:
+        return f"{value:#x} /* FUTEX_??? */"
+    private = "_PRIVATE" if value & FUTEX_PRIVATE_FLAG else ""
+    return name + private + ("|FUTEX_CLOCK_REALTIME" if value & FUTEX_CLOCK_REALTIME else "")
+
+
+def _wake_op(call: Call, value: int, detail: str) -> str:
+    """What FUTEX_WAKE_OP does and compares (include/uapi/linux/futex.h:FUTEX_OP())."""
+    shift = "FUTEX_OP_OPARG_SHIFT<<28|" if value >> 31 else ""
+    operation = tables.enum("futex_op", value >> 28 & 7)
+    compare = tables.enum("futex_cmp", value >> 24 & 0xF)
+    numbers = (value >> 12 & 0xFFF, value & 0xFFF)
+    return f"{shift}{operation}<<28|{numbers[0]:#x}<<12|{compare}<<24|{numbers[1]:#x}"
+
+
+def _bitset(call: Call, value: int, detail: str) -> str:
+    return "FUTEX_BITSET_MATCH_ANY" if value == 0xFFFF_FFFF else hexadecimal(value)
 
 
 def _ioprio(call: Call, value: int, detail: str) -> str:
@@ -259,10 +289,10 @@ def _remaining(call: Call, value: int, detail: str) -> str:
 
 def save_inouts(call: Call) -> None:
     """When the call is made: keep what it may change, to show both."""
-    for (_, param), value in zip(call.params, call.values, strict=True):
-        if param.show == "inout" and value:
+    for argument, value in zip(call.arguments, call.values, strict=True):
+        if argument.kind.show == "inout" and value:
             try:
-                call.saved[value] = structs.STRUCTS[param.detail](call, value)
+                call.saved[value] = structs.STRUCTS[argument.kind.detail](call, value)
             except SyscallError:
                 pass  # the address will be shown
 
@@ -272,7 +302,6 @@ def _sigset(call: Call, value: int, detail: str) -> str:
 
 
 FORMATS: Final = {
-    "hidden": Format(_dec),
     "dec": Format(_dec),
     "hex": Format(_hex),
     "fd": Format(_dec),
@@ -286,6 +315,10 @@ FORMATS: Final = {
     "flags": Format(_flags),
     "enum": Format(_enum),
     "ioctl": Format(_ioctl),
+    "bitset": Format(_bitset),
+    "clone_flags": Format(_clone_flags),
+    "futex_op": Format(_futex_op),
+    "wake_op": Format(_wake_op),
     "commented": Format(_commented),
     "ptr": Format(_ptr),
     "path": Format(_path, is_pointer=True),

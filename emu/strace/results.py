@@ -40,9 +40,18 @@ def show_result(call: Call, returns: str) -> str:
         text = None
     if text is not None:
         return text
-    if returns == "ptr":
-        return pointer(result)
-    return hexadecimal(result) if returns == "hex" else str(result)
+    return RESULT_FORMS[returns](result)
+
+
+RESULT_FORMS: Final[dict[str, Callable[[int], str]]] = {
+    "int": str,
+    "fd": str,
+    "hex": hexadecimal,
+    "oct": octal,
+    "ptr": pointer,
+    "signal": lambda result: f"{result} ({signal_name(result)})",
+}
+"""By what a declaration says of its result (`kernel_model.syscalls.declare.syscall`)."""
 
 
 def _poll(call: Call, result: int) -> str:
@@ -129,9 +138,7 @@ _MEANINGS: Final[dict[str, Callable[[Call, int], str | None]]] = {
     "ppoll": _poll,
     "prctl": _prctl,
     "pselect6": _select,
-    "rt_sigtimedwait": lambda call, result: f"{result} ({signal_name(result)})",
     "sched_getscheduler": _named("sched_policy"),
     "select": _select,
     "time": lambda call, result: f"{result} ({date(result)[4:-3]})",
-    "umask": lambda call, result: octal(result),
 }

@@ -29,6 +29,7 @@ _OPEN_HOW: Final = Struct("<QQQ")
 _FLOCK: Final = Struct("<hh4xqqi4x")
 _POLLFD: Final = Struct("<iHH")
 _TERMIOS: Final = Struct("<IIII")
+_XATTR_ARGS: Final = Struct("<QII")
 _WINSIZE: Final = Struct("<HHHH")
 _UTSNAME: Final = Struct("65s65s")
 _UTIME_NOW: Final = (1 << 30) - 1
@@ -110,7 +111,7 @@ def _dirents(call: Call, address: int) -> str:
 
 
 def _open_how(call: Call, address: int) -> str:
-    if call.argument(call.params[-1][0]) < _OPEN_HOW.size:
+    if call.values[-1] < _OPEN_HOW.size:
         return pointer(address)
     flags, mode, resolve = call.unpack(_OPEN_HOW, address)
     flags = call.arch.open_flags_from_user(flags)
@@ -139,6 +140,11 @@ def _owner(call: Call, address: int) -> str:
 
 def _rw_hint(call: Call, address: int) -> str:
     return f"[{tables.enum('rw_hint', call.unpack(_U64, address)[0])}]"
+
+
+def _xattr_args(call: Call, address: int) -> str:
+    value, size, flags = call.unpack(_XATTR_ARGS, address)
+    return fields(value=pointer(value), size=size, flags=tables.flags("xattr", flags))
 
 
 def _termios(call: Call, address: int) -> str:
@@ -321,4 +327,5 @@ STRUCTS: Final[dict[str, Shower]] = {
     "utimbuf": _utimbuf,
     "utsname": _utsname,
     "winsize": _winsize,
+    "xattr_args": _xattr_args,
 }

@@ -25,6 +25,9 @@ _CAP_HEADER: Final = Struct("<Ii")
 _CAP_DATA: Final = Struct("<III")
 _SIGACTION: Final = Struct("<QQQQ")
 _STACK: Final = Struct("<Qi4xQ")
+_CLONE_ARGS: Final = Struct("<8Q")
+_CLONE_PIDFD, _CLONE_SETTLS, _CLONE_PARENT_SETTID = 0x1000, 0x80000, 0x100000
+_CLONE_CHILD_CLEARTID, _CLONE_CHILD_SETTID = 0x200000, 0x1000000
 _GROUPS_SHOWN: Final = 32
 _NSIG: Final = 64
 _SIGRTMIN: Final = 32
@@ -66,6 +69,40 @@ def _cap_data(call: Call, address: int) -> str:
 def _capabilities(bits: int) -> str:
     words = [f"1<<{tables.enum('cap', bit)}" for bit in range(_CAPABILITIES) if bits >> bit & 1]
     return "|".join(words) or "0"
+
+
+# -- processes -------------------------------------------------------------------------------------------------
+def _wait_status(call: Call, address: int) -> str:
+    """What wait4(2) tells, as the macros of man 2 wait take it apart."""
+    (status,) = call.unpack(_UINT, address)
+    signal = status & 0x7F
+    if status == 0xFFFF:
+        text = "WIFCONTINUED(s)"
+    elif status & 0xFF == 0x7F:
+        text = f"WIFSTOPPED(s) && WSTOPSIG(s) == {signal_name(status >> 8 & 0xFF)}"
+    elif signal:
+        core = " && WCOREDUMP(s)" if status & 0x80 else ""
+        text = f"WIFSIGNALED(s) && WTERMSIG(s) == {signal_name(signal)}{core}"
+    else:
+        text = f"WIFEXITED(s) && WEXITSTATUS(s) == {status >> 8 & 0xFF}"
+    return f"[{{{text}}}]"
+
+
+def _clone_args(call: Call, address: int) -> str:
+    if call.values[1] < _CLONE_ARGS.size:
+        return pointer(address)
+    flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls = call.unpack(_CLONE_ARGS, address)
+    words: dict[str, object] = {"flags": tables.flags("clone", flags)}
+    if flags & _CLONE_PIDFD:
+        words["pidfd"] = pointer(pidfd)
+    if flags & (_CLONE_CHILD_SETTID | _CLONE_CHILD_CLEARTID):
+        words["child_tid"] = pointer(child_tid)
+    if flags & _CLONE_PARENT_SETTID:
+        words["parent_tid"] = pointer(parent_tid)
+    words |= {"exit_signal": signal_name(exit_signal), "stack": pointer(stack), "stack_size": hexadecimal(stack_size)}
+    if flags & _CLONE_SETTLS:
+        words["tls"] = pointer(tls)
+    return _struct(**words)
 
 
 # -- limits and scheduling -------------------------------------------------------------------------------------
@@ -199,6 +236,7 @@ def siginfo(data: bytes) -> str:
 STRUCTS: Final[dict[str, Shower]] = {
     "cap_data": _cap_data,
     "cap_header": _cap_header,
+    "clone_args": _clone_args,
     "gid_list": _gid_list,
     "rlimit": _rlimit,
     "rusage": _rusage,
@@ -211,4 +249,5 @@ STRUCTS: Final[dict[str, Shower]] = {
     "sysinfo": _sysinfo,
     "tms": _tms,
     "uid": _uid,
+    "wait_status": _wait_status,
 }

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from emu.strace.call import Call
+from emu.strace.call import Argument, Call
 from emu.strace.calls import reshape
 from emu.strace.formats import FORMATS, save_inouts, show_argument
 from emu.strace.results import show_result
@@ -16,7 +16,7 @@ from emu.strace.structs_task import siginfo, signal_name, signal_set
 from emu.strace.text import STRING_LIMIT, pointer, quote
 from kernel_model.events import Event, SignalDelivered, SyscallEnter, SyscallExit, TaskExited
 from kernel_model.signal.siginfo import pack
-from kernel_model.syscalls.declare import Param
+from kernel_model.syscalls.declare import Param, Syscall
 from kernel_model.syscalls.table import declared, names
 
 if TYPE_CHECKING:
@@ -39,8 +39,9 @@ class Tracer:
     def __init__(self, kernel: Kernel, write: Write) -> None:
         self._kernel = kernel
         self._write = write
+        self._arch = kernel.arch
         self._rows = names(kernel.arch.NAME)
-        self._declarations: dict[int, tuple[list[tuple[str, Param]], str]] = {}
+        self._declarations: dict[int, tuple[list[Argument], str]] = {}
         self._calls: dict[int, Call] = {}
         self._open: Task | None = None
         self._column = 0
@@ -83,32 +84,30 @@ class Tracer:
         self._open = None
 
     # -- calls -------------------------------------------------------------------------------------------------
-    def _known(self, number: int, name: str) -> tuple[list[tuple[str, Param]], str]:
+    def _known(self, number: int, name: str) -> tuple[list[Argument], str]:
         """(declared arguments, kind of result) of a call; plain registers where nothing is declared."""
         known = self._declarations.get(number)
         if known is None:
             row = self._rows.get(number)
             call = declared(row) if row else None
-            known = (call.params(), call.returns) if call else (plain_registers(name), "int")
+            known = (arguments_of(call), call.returns) if call else (plain_registers(name), "int")
             self._declarations[number] = known
         return known
 
     def _enter(self, event: SyscallEnter) -> None:
-        params, _ = self._known(event.number, event.name)
-        call = Call(event.task, event.name, reshape(event.name, params, event.args), event.args)
+        arguments, _ = self._known(event.number, event.name)
+        call = Call(event.task, event.name, reshape(event.name, arguments, event.args, self._arch), event.args)
         self._calls[event.task.pid] = call
         self._begin(event.task, f"{event.name}(")
-        while call.shown < len(call.params) and not FORMATS[call.params[call.shown][1].show].at_exit:
+        while call.shown < len(call.arguments) and not FORMATS[call.arguments[call.shown].kind.show].at_exit:
             self._next_argument(call)
         save_inouts(call)
-        if call.shown == len(call.params) and event.name != "rt_sigreturn":
+        if call.shown == len(call.arguments) and event.name != "rt_sigreturn":
             self._add(")")
 
     def _next_argument(self, call: Call) -> None:
-        _, param = call.params[call.shown]
-        if param.show != "hidden":
-            text = show_argument(call, call.shown)
-            self._add(f", {text}" if call.shown else text)
+        text = call.arguments[call.shown].label + show_argument(call, call.shown)
+        self._add(f", {text}" if call.shown else text)
         call.shown += 1
 
     def _exit(self, event: SyscallExit) -> None:
@@ -123,8 +122,8 @@ class Tracer:
             # What it took from the frame: the mask that holds now, and the result register of back then.
             self._add(f"{{mask={signal_set(task.blocked)}}})")
             call.result = _signed(task.kernel.cpu.read_gregs()[task.kernel.arch.RESULT_INDEX])
-        elif call.shown < len(call.params):
-            while call.shown < len(call.params):
+        elif call.shown < len(call.arguments):
+            while call.shown < len(call.arguments):
                 self._next_argument(call)
             self._add(")")
         if call.result is None and call.name.startswith("execve"):
@@ -150,9 +149,15 @@ def _argument_counts() -> dict[str, int]:
     return {name: int(count) for name, count in (line.split() for line in text.splitlines() if line[:1] not in "#")}
 
 
-def plain_registers(name: str) -> list[tuple[str, Param]]:
+def plain_registers(name: str) -> list[Argument]:
     """The arguments of a call that the kernel model does not have: registers, as many as Linux takes."""
-    return [(f"arg{i}", Param("ulong", "hex")) for i in range(_argument_counts().get(name, MAX_ARGUMENTS))]
+    count = _argument_counts().get(name, MAX_ARGUMENTS)
+    return [Argument(f"arg{i}", Param("ulong", "hex"), i) for i in range(count)]
+
+
+def arguments_of(call: Syscall) -> list[Argument]:
+    """The arguments that a call is declared with."""
+    return [Argument(name, kind, register) for register, (name, kind) in enumerate(call.params())]
 
 
 def _signed(value: int) -> int:

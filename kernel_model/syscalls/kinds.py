@@ -41,7 +41,7 @@ UnlinkFlags = Annotated[int, Param("int", "flags", "at")]
 AccessFlags = Annotated[int, Param("int", "flags", "at_access")]
 AccessMode = Annotated[int, Param("int", "flags", "access")]
 RenameFlags = Annotated[int, Param("uint", "flags", "rename")]
-DevT = Annotated[int, Param("uint", "enum", "dev_t")]
+DevT = Annotated[int, Param("uint", "device")]
 
 # -- what files are ----------------------------------------------------------------------------------------
 StatPtr = Annotated[UserPtr, Param("ptr", "outstruct", "stat")]
@@ -150,3 +150,12 @@ MemfdFlags = Annotated[int, Param("uint", "flags", "memfd")]
 MembarrierCmd = Annotated[int, Param("int", "enum", "membarrier")]
 MembarrierFlags = Annotated[int, Param("uint", "flags", "membarrier_flags")]
 PkeyAccess = Annotated[int, Param("ulong", "flags", "pkey_access")]
+
+# -- tasks -------------------------------------------------------------------------------------------------
+CloneFlags = Annotated[int, Param("ulong", "flags", "clone")]
+CloneArgs = Annotated[UserPtr, Param("ptr", "struct", "clone_args")]
+FutexOp = Annotated[int, Param("int", "enum", "futex")]
+WaitStatus = Annotated[UserPtr, Param("ptr", "outstruct", "wait_status")]
+WaitOptions = Annotated[int, Param("int", "flags", "wait")]
+IdType = Annotated[int, Param("int", "enum", "idtype")]
+Rusage = Annotated[UserPtr, Param("ptr", "outstruct", "rusage")]
