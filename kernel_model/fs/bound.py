@@ -260,8 +260,7 @@ class BoundFile(Through, OverlayFile):
 
     def drop(self) -> None:
         """See `Inode`."""
-        if self.mapping is not None:
-            self.mapping.drop()
+        self.forget_pages()
 
 
 class BoundLink(Through, OverlayLink):

@@ -106,8 +106,7 @@ class OverlaySuperBlock(MemorySuperBlock):
         siblings = dentry.d_parent.children
         if siblings.get(dentry.d_name) is dentry:
             del siblings[dentry.d_name]
-        if inode.mapping is not None:
-            inode.mapping.drop()
+        inode.forget_pages()
 
 
 class HostBacked(MemoryInode):

@@ -241,9 +241,14 @@ class MemoryFile(MemoryInode):
 
     def drop(self) -> None:
         """See `Inode`."""
+        self.forget_pages()
+        self.i_size = 0
+
+    def forget_pages(self) -> None:
+        """Give the page cache back (and break its ring with the inode)."""
         if self.mapping is not None:
             self.mapping.drop()
-        self.i_size = 0
+            self.mapping = None
 
 
 class MemoryLink(MemoryInode):
