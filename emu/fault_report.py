@@ -202,6 +202,8 @@ def _mappings(task: Task, fault: Fault) -> list[str]:
 
 def highlighted(text: str) -> str:
     """For a terminal: the first line bold, the instruction at PC in red."""
-    lines = text.split("\n")
-    lines[0] = f"\033[1m{lines[0]}\033[0m"
-    return "\n".join(f"\033[31m{line}\033[0m" if line.startswith("  > ") else line for line in lines)
+    colours = {"uabi-emu: ": "\033[1m", "  > ": "\033[31m"}
+    return "\n".join(
+        next((f"{colour}{line}\033[0m" for start, colour in colours.items() if line.startswith(start)), line)
+        for line in text.split("\n")
+    )

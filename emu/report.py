@@ -15,18 +15,20 @@ from kernel_model.events import Event, Fault, SignalDelivered
 if TYPE_CHECKING:
     from kernel_model.kernel import Kernel
 
+_REPORTS_KEPT: Final = 4
+"""A program whose children all die tells no more by the fifth."""
 _FAULT_SIGNALS: Final = frozenset((SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS))
 
 
 class FaultReporter:
-    """A listener to rare events that keeps the report of a deadly fault for `print`."""
+    """A listener to rare events that keeps the reports of deadly faults for `print`."""
 
     def __init__(self, kernel: Kernel, program: str) -> None:
         """`program`: what to call it, as the person did."""
         self._kernel = kernel
         self._program = program
         self._fault: Fault | None = None
-        self._text = ""
+        self._texts: list[str] = []
         kernel.events.subscribe_rare(self)
 
     def __call__(self, event: Event) -> None:
@@ -36,20 +38,22 @@ class FaultReporter:
         elif isinstance(event, SignalDelivered) and not event.handler and event.info.code > 0:
             fault = self._fault
             if event.signal in _FAULT_SIGNALS and fault is not None and fault.signal == event.signal:
-                from emu.fault_report import describe
+                if len(self._texts) < _REPORTS_KEPT:
+                    from emu.fault_report import describe
 
-                self._text = describe(self._kernel, self._program, fault)
+                    self._texts.append(describe(self._kernel, self._program, fault))
 
     def print(self) -> None:
-        """Write the report, if there is one, to stderr: with colour to a terminal."""
-        if not self._text:
+        """Write the reports that there are to stderr: with colour to a terminal."""
+        if not self._texts:
             return
+        text = "\n".join(self._texts)
         try:
             if sys.stderr.isatty():
                 from emu.fault_report import highlighted
 
-                self._text = highlighted(self._text)
-            sys.stderr.buffer.write(self._text.encode("utf-8", "surrogateescape"))
+                text = highlighted(text)
+            sys.stderr.buffer.write(text.encode("utf-8", "surrogateescape"))
             sys.stderr.flush()
         except (OSError, ValueError, AttributeError):
             pass  # nobody can read it; the status still tells

@@ -14,6 +14,7 @@ from emu.strace.formats import FORMATS, save_inouts, show_argument
 from emu.strace.results import show_result
 from emu.strace.structs_task import siginfo, signal_name, signal_set
 from emu.strace.text import STRING_LIMIT, pointer, quote
+from kernel_model.abi.signal import STOP_MASK
 from kernel_model.events import Event, SignalDelivered, SyscallEnter, SyscallExit, TaskExited
 from kernel_model.signal.siginfo import pack
 from kernel_model.syscalls.declare import Param, Syscall
@@ -61,7 +62,10 @@ class Tracer:
         elif isinstance(event, SyscallExit):
             self._exit(event)
         elif isinstance(event, SignalDelivered):
-            self._line(event.task, f"--- {signal_name(event.signal)} {siginfo(pack(event.info))} ---")
+            name = signal_name(event.signal)
+            self._line(event.task, f"--- {name} {siginfo(pack(event.info))} ---")
+            if not event.handler and STOP_MASK >> event.signal - 1 & 1:
+                self._line(event.task, f"--- stopped by {name} ---")
         elif isinstance(event, TaskExited):
             self._gone(event)
 
@@ -70,7 +74,7 @@ class Tracer:
         """Start a line, leaving another task's open one to be resumed."""
         if self._open is not None:
             self._write(" <unfinished ...>\n")
-        prefix = f"[pid {task.pid}] " if len(self._kernel.tasks) > 1 else ""
+        prefix = f"[pid {task.pid:>5}] " if len(self._kernel.tasks) > 1 else ""
         self._open = task
         self._column = len(prefix) + len(text)
         self._write(prefix + text)
@@ -107,8 +111,8 @@ class Tracer:
 
     def _next_argument(self, call: Call) -> None:
         text = call.arguments[call.shown].label + show_argument(call, call.shown)
-        self._add(f", {text}" if call.shown else text)
         call.shown += 1
+        self._add(f"{text}, " if call.shown < len(call.arguments) else text)
 
     def _exit(self, event: SyscallExit) -> None:
         task = event.task
