@@ -308,6 +308,9 @@ class OverlayFile(Leaf, MemoryFile):
         """See `Inode`. A file of the host is opened there at once: it stays readable when it loses its name."""
         if self.volatile:
             self.i_sb.unpark(self)
+            if self.parent is None:
+                # A file that is mounted by itself is not looked up by name.
+                self.refresh()
             if not flags & 1:
                 self._readpages(0, _NOTHING)
             dentry = path.dentry
