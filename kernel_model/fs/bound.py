@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from kernel_model.kernel import Kernel
     from kernel_model.task import Task
 
+_ZEROS_LIMIT: Final = 1 << 30
+"""The largest hole that is punched by writing zeros (bytes)."""
 _S_IFMT: Final = 0o170000
 _S_IFDIR: Final = 0o040000
 _S_IFREG: Final = 0o100000
@@ -47,6 +49,11 @@ class BoundSuperBlock(OverlaySuperBlock):
         super().__init__(kernel, tree, fs_type=fs_type)
         self.inodes: WeakValueDictionary[tuple[int, int], MemoryInode] = WeakValueDictionary()
         """By (device, inode): one file is one inode, whatever it is called."""
+
+    def sync(self) -> None:
+        """See `SuperBlock`."""
+        for inode in list(self.inodes.values()):
+            inode.write_back()
 
     def root_inode(self) -> MemoryInode:
         """See `OverlaySuperBlock`."""
@@ -208,8 +215,10 @@ class BoundFile(Through, OverlayFile):
         self.look()
 
     def punch_hole(self, start: int, end: int) -> None:
-        """See `Inode`: zeros are written."""
+        """See `Inode`: zeros are written; EOPNOTSUPP where those would be too many."""
         end = min(end, self.i_size)
+        if end - start > _ZEROS_LIMIT:
+            raise SyscallError(errno.EOPNOTSUPP)
         while start < end:
             count = min(end - start, 256 * PAGE_SIZE)
             self.write_at(start, bytes(count))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from struct import Struct
 
 from kernel_model.abi import errno
 from kernel_model.abi.fcntl import AT_FDCWD, O_APPEND, O_CREAT, O_NONBLOCK, O_RDWR, O_WRONLY
 from kernel_model.abi.fs import SPLICE_F_NONBLOCK
+from kernel_model.fs.mount import Bind, bind
+from kernel_model.mm.uaccess import copy_to_user
 from tests.filecalls.calls import BAD, Calls
 
 LOFF = Struct("<q")
@@ -223,6 +226,23 @@ def test_sync_family(calls: Calls) -> None:
     assert calls("sync_file_range", fd, -1, 0, 0) == -errno.EINVAL
     assert calls("sync_file_range", fd, 1, -1, 0) == -errno.EINVAL
     assert calls("sync_file_range", read_end, 0, 0, 7) == -errno.ESPIPE
+
+
+def test_sync_brings_what_a_mapping_changed_to_the_host(calls: Calls, tmp_path: Path) -> None:
+    host = tmp_path / "f"
+    host.write_bytes(b"before")
+    bind(calls.model.kernel, Bind(str(tmp_path), "/bound", writable=True))
+    fd = calls.open(b"/bound/f", O_RDWR)
+    address = calls("mmap", 0, 4096, 3, 1, fd, 0)
+    assert address > 0
+    for call, text in (
+        (("sync",), b"first."),
+        (("syncfs", fd), b"second"),
+        (("sync_file_range", fd, 0, 0, 7), b"third."),
+    ):
+        copy_to_user(calls.task.mm, address, text)
+        assert calls(*call) == 0
+        assert host.read_bytes() == text
 
 
 def test_advice(calls: Calls) -> None:
