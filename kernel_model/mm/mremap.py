@@ -150,15 +150,16 @@ def _move_vma(mm: MemoryMap, vma: Vma, addr: int, old_length: int, new_length: i
         raise SyscallError(errno.ENOMEM)
     old_flags = vma.vm_flags
     pgoff = vma.pgoff_at(addr)
-    moved = _move_page_tables(mm, addr, addr + old_length, new_addr - addr) if old_length else False
-    if vma.mapping is None and not moved:
+    moved, owned = _move_page_tables(mm, addr, addr + old_length, new_addr - addr) if old_length else (False, False)
+    if vma.mapping is None and not owned:
+        # mm/vma.c:copy_vma(): nothing was ever written, so it may become one with its new neighbours.
         pgoff = new_addr >> PAGE_SHIFT
     copy = Vma(mm, new_addr, new_addr + new_length, old_flags, pgoff, vma.vm_file, vma.mapping, vma.name)
     if copy.vm_file is not None:
         get_file(copy.vm_file)
     mm.insert_vma(copy)
     if flags & MREMAP_DONTUNMAP:
-        mm.change_flags(addr, addr + old_length, vma, old_flags & ~VM_LOCKED_MASK)
+        _unlock_old(mm, addr)
     elif old_length:
         mm.remove_range(addr, addr + old_length)
     if moved:
@@ -168,15 +169,21 @@ def _move_vma(mm: MemoryMap, vma: Vma, addr: int, old_length: int, new_length: i
     return new_addr
 
 
-def _move_page_tables(mm: MemoryMap, start: int, end: int, distance: int) -> bool:
-    """Entries of [start, end) go `distance` bytes further; were there any?"""
+def _unlock_old(mm: MemoryMap, addr: int) -> None:
+    """mm/mremap.c:dontunmap_complete(): what stays behind is not locked; that goes for the whole mapping."""
+    vma = mm.vmas.lookup(addr)
+    assert vma is not None
+    mm.change_flags(vma.vm_start, vma.vm_end, vma, vma.vm_flags & ~VM_LOCKED_MASK)
+
+
+def _move_page_tables(mm: MemoryMap, start: int, end: int, distance: int) -> tuple[bool, bool]:
+    """Entries of [start, end) go `distance` bytes further; were there any, and any that own their frame?"""
     pt = mm.pt
     own = mm.own
     pages = mm.pages_in(start, end)
+    owned = [page for page in pages if not pt[page] & PINNED]
     for page in pages:
-        entry = pt.pop(page)
-        pt[page + distance] = entry
-        if not entry & PINNED:
-            own.remove(page)
-            own.add(page + distance)
-    return bool(pages)
+        pt[page + distance] = pt.pop(page)
+    own.difference_update(owned)
+    own.update([page + distance for page in owned])
+    return bool(pages), bool(owned)

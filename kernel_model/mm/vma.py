@@ -156,6 +156,8 @@ class VmaTree:
 
     def overlapping(self, start: int, end: int) -> list[Vma]:
         """Every mapping with a byte in [start, end), in order."""
+        if start >= end:
+            return []
         first = bisect_right(self._starts, start)
         if first and self._vmas[first - 1].vm_end > start:
             first -= 1

@@ -143,6 +143,8 @@ def sys_remap_file_pages(task: Task, start: Ptr, size: Size, prot: MmapProt, pgo
     if vma.vm_file is None:
         assert vma.mapping is not None
         mm.map_region(begin, size, vma.vm_flags, pgoff, None, vma.mapping)
+        if not flags & MAP_NONBLOCK:
+            mm.populate(begin, end)
         return 0
     kind = flags & MAP_NONBLOCK | MAP_SHARED | MAP_FIXED | MAP_POPULATE
     if vma.vm_flags & VM_LOCKED:
