@@ -52,6 +52,7 @@ def make_first_task(kernel: Kernel) -> Task:
     )
     kernel.tasks[task.pid] = task
     kernel.current = task
+    kernel.last_pid = kernel.init_tgid = task.pid
     return task
 
 

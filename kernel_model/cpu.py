@@ -51,6 +51,15 @@ class Cpu(Protocol):
     def set_gs(self, value: int) -> None:
         """Set GS base (x86-64; nothing elsewhere)."""
 
+    def save_context(self, context: object | None) -> object:
+        """The running task's registers, all of them, into `context` (a new one if None); returns it."""
+
+    def restore_context(self, context: object) -> None:
+        """Make the registers those of `context`, which stays as it is."""
+
+    def free_context(self, context: object) -> None:
+        """`context` will not be used again."""
+
     def hwcaps(self) -> tuple[int, int]:
         """(AT_HWCAP, AT_HWCAP2), true to what this CPU executes."""
 

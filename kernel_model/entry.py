@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model.abi import errno
-from kernel_model.events import SyscallEnter, SyscallExit, TaskExited, UnknownSyscall
+from kernel_model.events import SyscallEnter, SyscallExit, UnknownSyscall
+from kernel_model.exit import do_exit, exit_group
+from kernel_model.sched import BlockedCall
 from kernel_model.signal import deliver
 from kernel_model.types import U32_MASK, KeepRegisters, SyscallError, TaskExit
 from kernel_model.wait import Blocked
@@ -48,27 +50,27 @@ class EntryPath:
             self._events.emit(
                 SyscallEnter(task, number, self._table.name(number), (a0, a1, a2, a3, a4, a5), pc)
             )
-        restart = 0
         try:
-            try:
-                result = handler(task, a0, a1, a2, a3, a4, a5)
-            except Blocked as blocked:
-                result, restart = self._wait_and_call_again(handler, task, (a0, a1, a2, a3, a4, a5), blocked)
-                task.call_state = None
+            result = handler(task, a0, a1, a2, a3, a4, a5)
         except SyscallError as error:
             result = -error.errno
-            restart = error.errno
         except OSError as error:  # the host's word (kernel_model.host): its errno is Linux's
             result = -(error.errno or errno.EIO)
+        except Blocked as blocked:
+            self._block(task, BlockedCall(handler, number, (a0, a1, a2, a3, a4, a5), blocked))
+            return
         except KeepRegisters:
-            self._call_is_over(task, number, (a0, a1, a2, a3, a4, a5), None)
+            if not self._call_is_over(task, number, (a0, a1, a2, a3, a4, a5), None):
+                self._schedule()
             return
         except TaskExit as gone:
-            self._exit(task, gone.code, number, (a0, a1, a2, a3, a4, a5))
+            self._exit(task, gone, number, (a0, a1, a2, a3, a4, a5))
+            self._schedule()
             return
         self._write_result(result)
-        if self._events.active or self.kernel.signal_work or restart >= errno.ERESTARTSYS:
-            self._call_is_over(task, number, (a0, a1, a2, a3, a4, a5), result)
+        if self._events.active or self.kernel.signal_work or -errno.MAX_ERRNO <= result <= -errno.ERESTARTSYS:
+            if not self._call_is_over(task, number, (a0, a1, a2, a3, a4, a5), result):
+                self._schedule()
 
     def _resolve(self, number: int) -> RawHandler:
         """The handler of a number met for the first time, or the one that answers ENOSYS."""
@@ -85,81 +87,125 @@ class EntryPath:
             self._events.emit(UnknownSyscall(task, number & U32_MASK, pc))
         raise SyscallError(errno.ENOSYS)
 
-    def _wait_and_call_again(
-        self, handler: RawHandler, task: Task, args: CallArgs, blocked: Blocked
-    ) -> tuple[int, int]:
-        """Sleep as `blocked` says and make the call again, until it has a result or a signal ends it."""
-        while True:
-            deliver.collect_host_signals(self.kernel, task)
-            if deliver.has_deliverable(task):
-                return self._interrupted(blocked)
-            self._sleep(task, blocked)
-            try:
-                return handler(task, *args), 0
-            except SyscallError as error:
-                return -error.errno, error.errno
-            except Blocked as again:
-                blocked = again
-
-    def _interrupted(self, blocked: Blocked) -> tuple[int, int]:
-        """A signal ends the wait: (what the call returns, errno or 0)."""
-        if blocked.on_signal is None:
-            return -blocked.interrupted, blocked.interrupted
-        try:
-            return blocked.on_signal(), 0
-        except SyscallError as error:
-            return -error.errno, error.errno
-
-    def _sleep(self, task: Task, blocked: Blocked) -> None:
-        """Give the host's CPU away until `blocked` may be over, or a timer of the task's is due."""
-        timeout_ns = None
-        deadline_ns = deliver.next_deadline(task, blocked.deadline_ns)
-        if deadline_ns is not None:
-            timeout_ns = self.kernel.clock.sleep_towards(deadline_ns)
-            if timeout_ns is not None and timeout_ns <= 0:
-                return
-        self.kernel.host.wait(blocked.read_fds, blocked.write_fds, timeout_ns)
-
-    def _call_is_over(self, task: Task, number: int, args: CallArgs, result: int | None) -> None:
-        """Exit work: the blocked call's memory, restarts and signals, and what listeners are told."""
-        task.call_state = None
+    def _call_is_over(self, task: Task, number: int, args: CallArgs, result: int | None) -> bool:
+        """Exit work: what listeners are told, restarts, signals. False when the task does not go on now."""
         if self._events.active:
             self._events.emit(SyscallExit(task, number, self._table.name(number), args, result))
-        self._signal_work(task, None if result is None else (number, args[0], result))
+        return self._exit_work(task, None if result is None else (number, args[0], result))
+
+    # -- blocking, and whose turn it is -------------------------------------------------------------------------------
+    def _block(self, task: Task, call: BlockedCall) -> None:
+        """The call can't go on: the task sleeps, and whoever is next runs."""
+        self.kernel.sched.sleep(task, call)
+        if deliver.has_deliverable(task) and not call.blocked.uninterruptible:
+            self.kernel.sched.wake(task)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        """Put the next task on the CPU; with none left, leave it."""
+        sched = self.kernel.sched
+        while True:
+            task = sched.next_task()
+            if task is None:
+                self.kernel.cpu.stop()
+                return
+            self._switch_to(task)
+            call = task.blocked_call
+            if self._exit_work(task, None) if call is None else self._call_again(task, call):
+                sched.progress = True
+                return
+
+    def _switch_to(self, task: Task) -> None:
+        """Swap the register context, and the address space if it is another one."""
+        kernel = self.kernel
+        before = self.current
+        if task is before:
+            return
+        cpu = kernel.cpu
+        if before.exit_code is None:
+            before.context = cpu.save_context(before.context)
+        cpu.restore_context(task.context)
+        if task.mm is not before.mm:
+            cpu.switch_mm(task.mm)
+        self.current = kernel.current = task
+
+    def _call_again(self, task: Task, call: BlockedCall) -> bool:
+        """Make a call again that blocked; False when the task does not go on now."""
+        task.blocked_call = None
+        args = call.args
+        try:
+            if deliver.has_deliverable(task) and not call.blocked.uninterruptible:
+                result = self._interrupted(call.blocked)
+            else:
+                result = call.handler(task, *args)
+        except SyscallError as error:
+            result = -error.errno
+        except OSError as error:
+            result = -(error.errno or errno.EIO)
+        except Blocked as again:
+            self.kernel.sched.sleep(task, call._replace(blocked=again))
+            return False
+        except KeepRegisters:
+            return self._call_is_over(task, call.number, args, None)
+        except TaskExit as gone:
+            self._exit(task, gone, call.number, args)
+            return False
+        task.call_state = None
+        self._read_call()  # where and with which flags this task returns
+        self._write_result(result)
+        return self._call_is_over(task, call.number, args, result)
+
+    @staticmethod
+    def _interrupted(blocked: Blocked) -> int:
+        """What a call returns whose wait a signal ended."""
+        if blocked.on_signal is None:
+            raise SyscallError(blocked.interrupted)
+        return blocked.on_signal()
 
     # -- exceptions ---------------------------------------------------------------------------------------------------
     def memory_fault(self, page: int, access: int) -> None:
         """The instruction at PC can't access `page`: a signal with the exact address and cause."""
         deliver.force_memory_fault(self.kernel, self.current, page, access)
-        self._signal_work(self.current, None)
+        self._after_exception()
 
     def exception(self, kind: str) -> None:
         """Undefined instruction, breakpoint, division by zero ...: the signal that Linux makes of it."""
         deliver.force_exception(self.kernel, self.current, kind)
-        self._signal_work(self.current, None)
+        self._after_exception()
 
     def interrupted(self) -> None:
         """Something from outside wants attention between two instructions."""
         deliver.collect_host_signals(self.kernel, self.current)
-        self._signal_work(self.current, None)
+        self._after_exception()
 
-    # -- back to the program -----------------------------------------------------------------------------------------
-    def _signal_work(self, task: Task, call: tuple[int, int, int] | None) -> None:
-        """Deliver what is pending. `call`: (number, first argument, result) of the call that ended, for restarts."""
-        self.kernel.signal_work = False
+    def _after_exception(self) -> None:
+        if not self._exit_work(self.current, None):
+            self._schedule()
+
+    # -- back to the program ------------------------------------------------------------------------------------------
+    def _exit_work(self, task: Task, call: tuple[int, int, int] | None) -> bool:
+        """Deliver what is pending; False when the task does not go on now.
+
+        `call`: (number, first argument, result) of the call that just ended, for restarts.
+        """
+        kernel = self.kernel
+        kernel.signal_work = False
         try:
-            deliver.do_signal(self.kernel, task, call)
+            deliver.do_signal(kernel, task, call)
         except TaskExit as gone:
-            self._exit(task, gone.code, None, None)
+            self._exit(task, gone, None, None)
+            return False
+        if kernel.need_resched:
+            kernel.need_resched = False
+            kernel.sched.enqueue(task)
+            return False
+        return True
 
-    def _exit(self, task: Task, code: int, number: int | None, args: CallArgs | None) -> None:
-        """The task is gone: free what it had, tell who listens, and leave the CPU."""
-        if self._events.active:
-            if number is not None and args is not None:
-                self._events.emit(SyscallExit(task, number, self._table.name(number), args, None))
-            self._events.emit(TaskExited(task, code))
-        task.exit_code = code
-        task.files.close_all(task)
-        task.mm.exit_mmap()
-        self.kernel.tasks.pop(task.pid, None)
-        self.kernel.cpu.stop()
+    def _exit(self, task: Task, gone: TaskExit, number: int | None, args: CallArgs | None) -> None:
+        """The task, or its whole thread group, is gone."""
+        if self._events.active and number is not None and args is not None:
+            self._events.emit(SyscallExit(task, number, self._table.name(number), args, None))
+        if gone.group:
+            exit_group(task, gone.code)
+        else:
+            do_exit(task, gone.code)

@@ -443,9 +443,16 @@ def _begin_new_exec(task: Task, bprm: Binprm, *, dumpable: bool) -> MemoryMap:
     mm = MemoryMap(kernel.frames, kernel.arch, tlb_flush=kernel.cpu.flush_tlb, code_flush=kernel.cpu.flush_code)
     mm.rlim = task.signal.rlim
     old = task.mm
+    if task.signal.threads > 1:
+        from kernel_model.exit import kill_other_threads
+
+        kill_other_threads(task)
     task.mm = mm
     kernel.cpu.switch_mm(mm)
     if old is not None:
+        if task.vfork_done is not None:
+            task.vfork_done.wake()
+            task.vfork_done = None
         old.users -= 1
         if not old.users:
             old.exit_mmap()
@@ -460,6 +467,9 @@ def _begin_new_exec(task: Task, bprm: Binprm, *, dumpable: bool) -> MemoryMap:
     task.sighand = SighandStruct(
         {signal: SigAction(SIG_IGN) for signal, action in actions if action.handler == SIG_IGN}
     )
+    if task.files.users > 1:
+        task.files.users -= 1
+        task.files = task.files.copy()
     task.files.close_on_exec(task)
     task.comm = bprm.comm[:15]
     task.argv = list(bprm.argv)

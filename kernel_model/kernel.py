@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kernel_model.events import EventStream
+from kernel_model.futex import FutexTable
+from kernel_model.sched import Scheduler
 from kernel_model.syscalls.table import SyscallTable
 
 if TYPE_CHECKING:
@@ -80,6 +82,13 @@ class Kernel:
         self.tasks: dict[int, Task] = {}
         self.current: Task
         """The task that runs, or ran last; set by whoever switches to it."""
+        self.sched = Scheduler(self)
+        self.futexes = FutexTable()
+        self.last_pid = 0
+        """The last pid given out; `init_tgid` is the first process's, with which the machine ends."""
+        self.init_tgid = 0
+        self.need_resched = False
+        """The running task gives up the CPU when its call is over."""
         self.last_ino = 0
         """The last inode number of a pipe or other file that is in no directory (fs/inode.c:get_next_ino())."""
         self.streams: Streams | None = None

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from kernel_model.fs.file import FilesStruct
     from kernel_model.kernel import Kernel
     from kernel_model.mm.mm import MemoryMap
+    from kernel_model.sched import BlockedCall
+    from kernel_model.wait import WaitQueue
 
 
 @dataclass(slots=True)
@@ -94,6 +96,12 @@ class Task:
     thp_disable: bool = False
     call_state: object | None = None
     """What a call that blocked must remember until it is made again (see `kernel_model.wait`)."""
+    blocked_call: BlockedCall | None = None
+    """The call it sleeps in; None while it runs or could."""
+    context: object | None = None
+    """Its registers (`Cpu.save_context`) while another task is on the CPU."""
+    vfork_done: WaitQueue | None = None
+    """Where the parent of a vfork waits for this child's execve or end."""
     exit_code: int | None = None
     """The wait status once the task is gone."""
     start_time_ns: int = 0

@@ -37,10 +37,14 @@ class KeepRegisters(Exception):
 
 
 class TaskExit(Exception):
-    """The calling task is gone. `code` is a wait status as wait4(2) would tell it: exit code << 8, or the signal."""
+    """The calling task's thread group is gone, or with `group` false only the task.
 
-    __slots__ = ("code",)
+    `code` is a wait status as wait4(2) would tell it: exit code << 8, or the signal.
+    """
 
-    def __init__(self, code: int) -> None:
+    __slots__ = ("code", "group")
+
+    def __init__(self, code: int, *, group: bool = True) -> None:
         super().__init__(code)
         self.code = code
+        self.group = group

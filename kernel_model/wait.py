@@ -6,34 +6,74 @@ What must survive between the calls (an absolute deadline, bytes already moved) 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from kernel_model.abi.errno import ERESTARTSYS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kernel_model.task import Task
+
+
+class WaitQueue:
+    """Tasks that wait for one thing, the one that came first in front."""
+
+    __slots__ = ("_tasks",)
+
+    def __init__(self) -> None:
+        self._tasks: dict[int, Task] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._tasks)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def add(self, task: Task) -> None:
+        """`task` waits too."""
+        self._tasks[task.pid] = task
+
+    def remove(self, task: Task) -> None:
+        """`task` waits no longer."""
+        self._tasks.pop(task.pid, None)
+
+    def wake(self, count: int | None = None) -> int:
+        """Let the first `count` of them (all, if None) make their calls again; how many there were."""
+        tasks = list(self._tasks.values())[:count]
+        for task in tasks:
+            task.kernel.sched.wake(task)
+        return len(tasks)
 
 
 class Blocked(Exception):
     """The calling task sleeps until one of these happens, or a signal interrupts it.
 
+    `queues`: wait queues of the kernel model; who names none is asked again whenever all others have had a turn.
     `deadline_ns`: a time on CLOCK_MONOTONIC (the guest's); None for none. `read_fds`, `write_fds`: host streams to
-    become ready. `interrupted`: the errno (a restart code or EINTR) that a signal makes of the call.
-    `on_signal`: called instead, then, where a signal asks for more than a number (a sleep tells what is left of it): its
-    result is the call's, or it raises SyscallError.
+    become ready. `interrupted`: the errno (a restart code or EINTR) that a signal makes of the call. `on_signal`:
+    called instead, then, where a signal asks for more than a number (a sleep tells what is left of it): its result is
+    the call's, or it raises SyscallError. `uninterruptible`: no signal ends it.
     """
 
-    __slots__ = ("deadline_ns", "interrupted", "on_signal", "read_fds", "write_fds")
+    __slots__ = ("deadline_ns", "interrupted", "on_signal", "queues", "read_fds", "uninterruptible", "write_fds")
 
     def __init__(
         self,
         *,
+        queues: tuple[WaitQueue, ...] = (),
         deadline_ns: int | None = None,
         read_fds: tuple[int, ...] = (),
         write_fds: tuple[int, ...] = (),
         interrupted: int = ERESTARTSYS,
         on_signal: Callable[[], int] | None = None,
+        uninterruptible: bool = False,
     ) -> None:
         super().__init__()
+        self.queues = queues
         self.deadline_ns = deadline_ns
         self.read_fds = read_fds
         self.write_fds = write_fds
         self.interrupted = interrupted
         self.on_signal = on_signal
+        self.uninterruptible = uninterruptible

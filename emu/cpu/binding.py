@@ -121,6 +121,29 @@ class RegisterBatch:
         )
 
 
+class SavedContext:
+    """A `uc_context`: all registers of an engine, in memory of the library's; `bytes` is that memory."""
+
+    __slots__ = ("bytes", "handle", "restore_args")
+
+    def __init__(self, engine: ctypes.c_void_p) -> None:
+        self.handle = ctypes.c_void_p()
+        if lib.uc_context_alloc(engine, ctypes.byref(self.handle)):
+            raise EngineError("uc_context_alloc failed")
+        size = int(lib.uc_context_size(engine))
+        assert self.handle.value is not None
+        self.bytes = memoryview((ctypes.c_char * size).from_address(self.handle.value)).cast("B")
+        self.restore_args = (engine, self.handle)
+
+    def save(self) -> None:
+        """The engine's registers into this context."""
+        lib.uc_context_save(*self.restore_args)
+
+    def restore(self) -> None:
+        """This context's registers into the engine."""
+        lib.uc_context_restore(*self.restore_args)
+
+
 class Engine:
     """One `uc_engine` and its calls. Registers by number; see `RegisterBatch` for the quick way."""
 

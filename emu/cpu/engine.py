@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from abc import ABC, abstractmethod
 from struct import Struct
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from emu.cpu import binding
-from emu.cpu.binding import Engine, RegisterBatch, TlbEntry, lib
+from emu.cpu.binding import Engine, RegisterBatch, SavedContext, TlbEntry, lib
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +42,17 @@ class GuestRam:
         self._map.madvise(mmap.MADV_DONTNEED, offset, size_bytes)
 
 
-class UnicornCpu:
+class TaskContext:
+    """A task's registers while it is off the CPU."""
+
+    __slots__ = ("pc", "registers")
+
+    def __init__(self, engine: Engine) -> None:
+        self.registers = SavedContext(engine.handle)
+        self.pc = 0
+
+
+class UnicornCpu(ABC):
     """One CPU (`kernel_model.cpu.Cpu`). `aarch64` and `x86_64` derive from it and say what differs."""
 
     CALL_REGISTERS: ClassVar[tuple[int, ...]]
@@ -66,6 +77,7 @@ class UnicornCpu:
         self._pt_cell: list[dict[int, int]] = [{}]
         self._mm_cell: list[MemoryMap | None] = [None]
         self._code_frames = code_frames
+        self._spare_contexts: list[TaskContext] = []
         engine.map_ram(RAM_BASE, ram.size_bytes, ram.host_address)
         engine.control(binding.UC_CTL_TLB_TYPE, binding.UC_TLB_VIRTUAL)
         engine.hook(binding.UC_HOOK_TLB_FILL, binding.FILL_CALLBACK(self._make_fill()))
@@ -152,9 +164,49 @@ class UnicornCpu:
         self._gregs_struct.pack_into(self._gregs.values, 0, *values)
         lib.uc_reg_write_batch(*self._gregs.write_args)
 
-    def read_call(self) -> CallRegisters:
+    # What the architecture says (all as `Cpu` has it)
+    @abstractmethod
+    def read_call(self) -> CallRegisters: ...
+    @abstractmethod
+    def write_result(self, value: int) -> None: ...
+    @abstractmethod
+    def read_fpregs(self) -> bytes: ...
+    @abstractmethod
+    def write_fpregs(self, data: bytes) -> None: ...
+    @abstractmethod
+    def start_thread(self, pc: int, sp: int) -> None: ...
+    @abstractmethod
+    def get_tls(self) -> int: ...
+    @abstractmethod
+    def set_tls(self, value: int) -> None: ...
+    @abstractmethod
+    def get_gs(self) -> int: ...
+    @abstractmethod
+    def set_gs(self, value: int) -> None: ...
+    @abstractmethod
+    def hwcaps(self) -> tuple[int, int]: ...
+
+    def save_context(self, context: object | None) -> object:
+        """See `Cpu`. The PC is kept beside the engine's context, which has it less `_pc_bias`."""
+        if context is None:
+            saved = self._spare_contexts.pop() if self._spare_contexts else TaskContext(self.engine)
+        else:
+            assert isinstance(context, TaskContext)
+            saved = context
+        saved.registers.save()
+        saved.pc = self.engine.read_register(self.PC) - self._pc_bias
+        return saved
+
+    def restore_context(self, context: object) -> None:
         """See `Cpu`."""
-        raise AssertionError("the architecture's own")
+        assert isinstance(context, TaskContext)
+        context.registers.restore()
+        self.engine.write_register(self.PC, context.pc + self._pc_bias)
+
+    def free_context(self, context: object) -> None:
+        """See `Cpu`."""
+        assert isinstance(context, TaskContext)
+        self._spare_contexts.append(context)
 
     # -- running ------------------------------------------------------------------------------------------------------
     def run(self) -> None:
@@ -201,9 +253,9 @@ class UnicornCpu:
             return pc if pc & -4096 == page else page
         return self._decode_fault(page, self._code_at(pc), pc)
 
+    @abstractmethod
     def _decode_fault(self, page: int, code: bytes, pc: int) -> int:
         """The exact address, by the instruction `code` at `pc`."""
-        raise AssertionError("the architecture's own")
 
     def _code_at(self, pc: int) -> bytes:
         """Up to 16 bytes of the instruction at `pc`, which has just been fetched."""

@@ -7,9 +7,9 @@ from struct import Struct
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from emu.cpu import binding
-from emu.cpu.binding import Engine, X86Mmr, lib
+from emu.cpu.binding import Engine, SavedContext, X86Mmr, lib
 from emu.cpu.engine import GuestRam, R, UnicornCpu, W, X
-from emu.cpu.x86_exceptions import SavedContext, forget_exception
+from emu.cpu.x86_exceptions import forget_exception
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,15 +167,15 @@ class X8664Cpu(UnicornCpu):
 
     def _forget_exception(self) -> None:
         if self._scratch_context is None:
-            self._scratch_context = SavedContext(self.engine)
-        forget_exception(self.engine, self._scratch_context)
+            self._scratch_context = SavedContext(self.engine.handle)
+        forget_exception(self._scratch_context)
 
     def read_call(self) -> CallRegisters:
         """See `Cpu`."""
         call = self._call
         self._read_batch(*call.read_args)
         number, sp, pc, flags, a0, a1, a2, a3, a4, a5 = _CALL(call.values)
-        self._pc_after = pc = pc + _SYSCALL_BYTES
+        self._pc_after = pc = pc - self._pc_bias
         self._flags = flags
         return number, sp, pc, flags, a0, a1, a2, a3, a4, a5
 

@@ -12,34 +12,12 @@ from functools import cache
 from typing import Final
 
 from emu.cpu import binding
-from emu.cpu.binding import Engine, lib
+from emu.cpu.binding import Engine, SavedContext
 
 _NONE: Final = b"\xff\xff\xff\xff"
 _CODE: Final = 0x1000
 # xor ecx, ecx; div ecx: #DE (0).  mov eax, 0xfff8; mov ds, ax: #GP (13)
 _RAISES: Final = ((b"\x31\xc9\xf7\xf1", 0), (b"\xb8\xf8\xff\x00\x00\x8e\xd8", 13))
-
-
-class SavedContext:
-    """A `uc_context` of an engine, as bytes that can be looked at."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.handle = ctypes.c_void_p()
-        if lib.uc_context_alloc(engine.handle, ctypes.byref(self.handle)):
-            raise binding.EngineError("uc_context_alloc failed")
-        size = int(lib.uc_context_size(engine.handle))
-        assert self.handle.value is not None
-        self.bytes = memoryview((ctypes.c_char * size).from_address(self.handle.value)).cast("B")
-
-    def save(self) -> bytes:
-        """Save the engine's registers; the context's bytes."""
-        lib.uc_context_save(self._engine.handle, self.handle)
-        return bytes(self.bytes)
-
-    def restore(self) -> None:
-        """Put the registers back."""
-        lib.uc_context_restore(self._engine.handle, self.handle)
 
 
 @cache
@@ -53,10 +31,12 @@ def old_exception_offset() -> int:
         ctypes.memmove(base, code, len(code))
         engine.map_ram(_CODE, 4096, base)
         engine.hook(binding.UC_HOOK_INTR, binding.INTR_CALLBACK(lambda *_, engine=engine: engine.stop()))
-        context = SavedContext(engine)
-        before = context.save()
+        context = SavedContext(engine.handle)
+        context.save()
+        before = bytes(context.bytes)
         engine.start(_CODE)
-        after = context.save()
+        context.save()
+        after = bytes(context.bytes)
         wanted = number.to_bytes(4, "little")
         found = {
             offset
@@ -70,8 +50,8 @@ def old_exception_offset() -> int:
     return candidates.pop()
 
 
-def forget_exception(engine: Engine, context: SavedContext) -> None:
-    """Let the engine's next exception be a first one. `context`: a context to work with; its contents are lost."""
+def forget_exception(context: SavedContext) -> None:
+    """Let the next exception of the context's engine be a first one; the context's contents are lost."""
     context.save()
     offset = old_exception_offset()
     context.bytes[offset : offset + 4] = _NONE

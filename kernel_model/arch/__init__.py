@@ -77,6 +77,10 @@ class Arch(Protocol):
         """`struct stat`, for stat(2) and its kin."""
         ...
 
+    def clone_tail(self, fourth: int, fifth: int) -> tuple[int, int]:
+        """(child_tid, tls) of clone(2)'s last two arguments, whose order differs."""
+        ...
+
     def cpuinfo(self, cpu_count: int) -> bytes:
         """/proc/cpuinfo."""
         ...

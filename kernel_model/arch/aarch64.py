@@ -88,6 +88,11 @@ def pack_stat(stat: Kstat) -> bytes:
     )  # fmt: skip
 
 
+def clone_tail(fourth: int, fifth: int) -> tuple[int, int]:
+    """See `Arch`: arm64 has CLONE_BACKWARDS, the TLS value comes before the child's tid pointer."""
+    return fifth, fourth
+
+
 def cpuinfo(cpu_count: int) -> bytes:
     """See `Arch`. arch/arm64/kernel/cpuinfo.c:c_show()."""
     return b"".join(

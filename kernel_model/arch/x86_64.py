@@ -68,6 +68,11 @@ def pack_stat(stat: Kstat) -> bytes:
     )  # fmt: skip
 
 
+def clone_tail(fourth: int, fifth: int) -> tuple[int, int]:
+    """See `Arch`."""
+    return fourth, fifth
+
+
 def cpuinfo(cpu_count: int) -> bytes:
     """See `Arch`. arch/x86/kernel/cpu/proc.c:show_cpuinfo()."""
     return b"".join(

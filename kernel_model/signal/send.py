@@ -75,7 +75,20 @@ def send_signal(kernel: Kernel, task: Task, info: SigInfo, *, group: bool = Fals
         kernel.events.emit(SignalSent(task, signal, info.code))
     if bit & ~task.blocked or signal == SIGKILL:
         kernel.signal_work = True
+        _wake(kernel, task, group)
     return True
+
+
+def _wake(kernel: Kernel, task: Task, group: bool) -> None:
+    """A sleeper that takes the signal makes its call again, to learn of it."""
+    if task.blocked_call is not None:
+        kernel.sched.wake(task)
+    elif group and task.exit_code is not None:
+        # The leader has exited before its threads: any of them takes it.
+        for other in kernel.tasks.values():
+            if other.signal is task.signal and other.blocked_call is not None:
+                kernel.sched.wake(other)
+                return
 
 
 def force_signal(kernel: Kernel, task: Task, info: SigInfo, *, fatal: bool = False) -> None:

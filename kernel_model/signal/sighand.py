@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from kernel_model.abi.resource import default_limits
-from kernel_model.abi.signal import SIG_DFL
+from kernel_model.abi.signal import SIG_DFL, SIGCHLD
+from kernel_model.wait import WaitQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,12 @@ class SignalStruct:
     shared_pending: PendingSignals = field(default_factory=PendingSignals)
     rlim: dict[int, tuple[int, int]] = field(default_factory=default_limits)
     """RLIMIT_* to (soft, hard); RLIM_INFINITY for none."""
+    threads: int = 1
+    """Living tasks of the group."""
+    exit_signal: int = SIGCHLD
+    """What its parent gets when it is gone; 0 for nothing."""
+    wait_chldexit: WaitQueue = field(default_factory=WaitQueue)
+    """Tasks of the group in wait4(2)."""
     is_child_subreaper: bool = False
     group_exit_code: int | None = None
     stopped: bool = False

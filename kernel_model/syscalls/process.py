@@ -32,7 +32,7 @@ _RSEQ_CPU_ID_UNINITIALIZED = 0xFFFF_FFFF
 @syscall()
 def sys_exit(task: Task, status: Int) -> int:
     """_exit(2) of the calling thread."""
-    raise TaskExit((status & 0xFF) << 8)
+    raise TaskExit((status & 0xFF) << 8, group=False)
 
 
 @syscall()

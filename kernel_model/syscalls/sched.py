@@ -63,6 +63,10 @@ def _find(task: Task, pid: int) -> Task:
 @syscall()
 def sys_sched_yield(task: Task) -> int:
     """sched_yield(2)."""
+    sched = task.kernel.sched
+    sched.yield_to_others()
+    if sched.runqueue:
+        task.kernel.need_resched = task.kernel.signal_work = True
     return 0
 
 

@@ -76,6 +76,16 @@ class IdleCpu:
     def set_gs(self, value: int) -> None:
         self.gs = value
 
+    def save_context(self, context: object | None) -> object:
+        return list(self.gregs), self.tls
+
+    def restore_context(self, context: object) -> None:
+        gregs, self.tls = context
+        self.gregs = list(gregs)
+
+    def free_context(self, context: object) -> None:
+        pass
+
     def hwcaps(self) -> tuple[int, int]:
         return 0x1111, 0x2222
 

@@ -1,0 +1,180 @@
+"""Making a task: clone(2), fork(2), vfork(2) are one function (kernel/fork.c:copy_process())."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import suppress
+from struct import Struct
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from kernel_model.abi import errno
+from kernel_model.abi.resource import RLIMIT_NPROC
+from kernel_model.abi.time import CLOCK_BOOTTIME
+from kernel_model.cred import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
+from kernel_model.mm.uaccess import put_user
+from kernel_model.signal.sighand import PendingSignals, SigAltStack, SighandStruct, SignalStruct
+from kernel_model.task import FsStruct, Rseq, Task
+from kernel_model.types import SyscallError, UserPtr
+from kernel_model.wait import WaitQueue
+
+if TYPE_CHECKING:
+    from kernel_model.kernel import Kernel
+
+# include/uapi/linux/sched.h
+CSIGNAL: Final = 0xFF
+CLONE_VM: Final = 0x100
+CLONE_FS: Final = 0x200
+CLONE_FILES: Final = 0x400
+CLONE_SIGHAND: Final = 0x800
+CLONE_PIDFD: Final = 0x1000
+CLONE_VFORK: Final = 0x4000
+CLONE_PARENT: Final = 0x8000
+CLONE_THREAD: Final = 0x10000
+CLONE_NEWNS: Final = 0x20000
+CLONE_SETTLS: Final = 0x80000
+CLONE_PARENT_SETTID: Final = 0x100000
+CLONE_CHILD_CLEARTID: Final = 0x200000
+CLONE_CHILD_SETTID: Final = 0x1000000
+CLONE_CLEAR_SIGHAND: Final = 0x1_0000_0000
+_NAMESPACES: Final = 0x7E02_0080  # NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
+PID_MAX: Final = 4_194_304
+_TID: Final = Struct("<i")
+
+
+class CloneArgs(NamedTuple):
+    """What a new task is to be like (`struct kernel_clone_args`). `stack`: its stack pointer, 0 for the parent's."""
+
+    flags: int
+    exit_signal: int
+    stack: int = 0
+    tls: int = 0
+    parent_tid: int = 0
+    child_tid: int = 0
+
+
+def copy_process(task: Task, args: CloneArgs) -> Task:
+    """A child of `task`, on the run queue. Errors and their order as kernel/fork.c:copy_process()."""
+    flags = args.flags
+    _check(task, flags)
+    kernel = task.kernel
+    limit = task.signal.rlim[RLIMIT_NPROC][0]
+    own = sum(1 for other in kernel.tasks.values() if other.cred.uid == task.cred.uid)
+    if own >= limit and not (task.cred.capable(CAP_SYS_RESOURCE) or task.cred.capable(CAP_SYS_ADMIN)):
+        raise SyscallError(errno.EAGAIN)
+    child = copy.copy(task)
+    child.pid = _alloc_pid(kernel)
+    child.cred = task.cred.copy()
+    _copy_shared(task, child, flags)
+    _copy_signals(task, child, args)
+    child.pending = PendingSignals()
+    child.saved_sigmask = None
+    child.restart_block = None
+    child.call_state = None
+    child.blocked_call = None
+    child.exit_code = None
+    child.robust_list = 0
+    child.min_flt = child.maj_flt = 0
+    child.start_time_ns = kernel.clock.now_ns(CLOCK_BOOTTIME)
+    child.clear_child_tid = args.child_tid if flags & CLONE_CHILD_CLEARTID else 0
+    child.rseq = Rseq() if flags & CLONE_VM else copy.copy(task.rseq)
+    child.vfork_done = WaitQueue() if flags & CLONE_VFORK else None
+    child.context = _copy_thread(task, args)
+    if flags & CLONE_CHILD_SETTID:
+        with suppress(SyscallError):
+            put_user(child.mm, UserPtr(args.child_tid), _TID, child.pid)
+    if flags & CLONE_PARENT_SETTID:
+        put_user(task.mm, UserPtr(args.parent_tid), _TID, child.pid)
+    kernel.tasks[child.pid] = child
+    kernel.sched.enqueue(child)
+    return child
+
+
+def _check(task: Task, flags: int) -> None:
+    """The combinations that Linux refuses."""
+    if flags & (CLONE_NEWNS | CLONE_FS) == CLONE_NEWNS | CLONE_FS:
+        raise SyscallError(errno.EINVAL)
+    if flags & CLONE_THREAD and not flags & CLONE_SIGHAND:
+        raise SyscallError(errno.EINVAL)
+    if flags & CLONE_SIGHAND and not flags & CLONE_VM:
+        raise SyscallError(errno.EINVAL)
+    if flags & CLONE_SIGHAND and flags & CLONE_CLEAR_SIGHAND:
+        raise SyscallError(errno.EINVAL)
+    if flags & CLONE_PARENT and not task.signal.parent_tgid:
+        raise SyscallError(errno.EINVAL)
+    if flags & _NAMESPACES:
+        # QUIRK: There are no namespaces: clone with a CLONE_NEW flag fails with EPERM.
+        raise SyscallError(errno.EPERM)
+    if flags & CLONE_PIDFD:
+        # QUIRK: There are no pidfds: clone with CLONE_PIDFD fails with EINVAL.
+        raise SyscallError(errno.EINVAL)
+
+
+def _alloc_pid(kernel: Kernel) -> int:
+    """The next free pid, going round (kernel/pid.c:alloc_pid())."""
+    for _ in range(PID_MAX):
+        kernel.last_pid = kernel.last_pid + 1 if kernel.last_pid < PID_MAX - 1 else 300
+        if kernel.last_pid not in kernel.tasks:
+            return kernel.last_pid
+    raise SyscallError(errno.EAGAIN)
+
+
+def _copy_shared(task: Task, child: Task, flags: int) -> None:
+    """What CLONE_VM, CLONE_FILES and CLONE_FS share, or else a copy."""
+    if flags & CLONE_VM:
+        child.mm.users += 1
+    else:
+        child.mm = task.mm.dup_mmap()
+    if flags & CLONE_FILES:
+        child.files.users += 1
+    else:
+        child.files = task.files.copy()
+    if flags & CLONE_FS:
+        child.fs.users += 1
+    else:
+        child.fs = FsStruct(task.fs.root, task.fs.pwd, task.fs.umask)
+
+
+def _copy_signals(task: Task, child: Task, args: CloneArgs) -> None:
+    """Dispositions, the thread group, and the alternate stack."""
+    flags = args.flags
+    if flags & CLONE_SIGHAND:
+        child.sighand.users += 1
+    elif flags & CLONE_CLEAR_SIGHAND:
+        ignored = {number: action for number, action in task.sighand.action.items() if action.handler == 1}
+        child.sighand = SighandStruct(ignored)
+    else:
+        child.sighand = SighandStruct(dict(task.sighand.action))
+    if flags & CLONE_THREAD:
+        child.tgid = task.tgid
+        child.signal.threads += 1
+    else:
+        old = task.signal
+        child.tgid = child.pid
+        parent = old.parent_tgid if flags & CLONE_PARENT else task.tgid
+        child.signal = SignalStruct(
+            child.pid, old.pgrp, old.session, parent, rlim=dict(old.rlim), nice=old.nice,
+            oom_score_adj=old.oom_score_adj, exit_signal=args.exit_signal,
+        )  # fmt: skip
+        if not flags & CLONE_VM:
+            child.mm.rlim = child.signal.rlim
+    if flags & (CLONE_VM | CLONE_VFORK) == CLONE_VM:
+        child.sas = SigAltStack()
+    else:
+        child.sas = copy.copy(task.sas)
+
+
+def _copy_thread(task: Task, args: CloneArgs) -> object:
+    """The child's registers: the parent's at the call, but for result, stack and TLS (copy_thread())."""
+    cpu = task.kernel.cpu
+    mine = cpu.save_context(None)
+    cpu.write_result(0)
+    if args.stack:
+        gregs = cpu.read_gregs()
+        gregs[task.kernel.arch.SP_INDEX] = args.stack
+        cpu.write_gregs(gregs)
+    if args.flags & CLONE_SETTLS:
+        cpu.set_tls(args.tls)
+    theirs = cpu.save_context(None)
+    cpu.restore_context(mine)
+    cpu.free_context(mine)
+    return theirs

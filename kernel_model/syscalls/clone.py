@@ -1,0 +1,159 @@
+"""clone(2) and its kin; waiting for children (kernel/fork.c, kernel/exit.c)."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+
+from kernel_model.abi import errno
+from kernel_model.abi.resource import RUSAGE
+from kernel_model.abi.signal import SIGCHLD
+from kernel_model.exit import child_info
+from kernel_model.fork import CLONE_VFORK, CLONE_VM, CSIGNAL, CloneArgs, copy_process
+from kernel_model.mm.uaccess import copy_from_user, copy_to_user, put_user
+from kernel_model.syscalls.declare import Hex, Pid, Ptr, Size, syscall
+from kernel_model.syscalls.kinds import CloneArgs as CloneArgsPtr
+from kernel_model.syscalls.kinds import CloneFlags, IdType, OutSigInfo, Rusage, WaitOptions, WaitStatus
+from kernel_model.types import PAGE_SIZE, SyscallError
+from kernel_model.wait import Blocked
+
+if TYPE_CHECKING:
+    from kernel_model.task import Task
+
+WNOHANG, WUNTRACED, WEXITED, WCONTINUED, WNOWAIT = 1, 2, 4, 8, 0x0100_0000
+_WAIT_OPTIONS: Final = WNOHANG | WUNTRACED | WCONTINUED | 0xE000_0000  # __WNOTHREAD, __WALL, __WCLONE
+_P_ALL, _P_PID, _P_PGID = 0, 1, 2
+_STATUS: Final = Struct("<I")
+_SIGINFO: Final = Struct("<iiiiiIi100x")
+# struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls
+_CLONE_ARGS: Final = Struct("<8Q")
+_CLONE_ARGS_SIZE_MAX: Final = 88
+
+
+class _VforkWait:
+    """What a parent that sleeps in vfork remembers."""
+
+    __slots__ = ("child", "pid")
+
+    def __init__(self, child: Task) -> None:
+        self.child = child
+        self.pid = child.pid
+
+
+def _clone(task: Task, args: CloneArgs) -> int:
+    """kernel/fork.c:kernel_clone(). After a vfork the parent sleeps until the child has execed or gone."""
+    waiting = task.call_state
+    if not isinstance(waiting, _VforkWait):
+        child = copy_process(task, args)
+        if not args.flags & CLONE_VFORK:
+            return child.pid
+        waiting = task.call_state = _VforkWait(child)
+    child = waiting.child
+    if child.vfork_done is not None:
+        raise Blocked(queues=(child.vfork_done,), uninterruptible=True)
+    return waiting.pid
+
+
+@syscall(partial="CLONE_PIDFD and the CLONE_NEW flags (namespaces) are refused")
+def sys_clone(task: Task, flags: CloneFlags, stack: Ptr, parent_tid: Ptr, fourth: Hex, fifth: Hex) -> int:
+    """clone(2); the order of the last two arguments is the architecture's."""
+    child_tid, tls = task.kernel.arch.clone_tail(fourth, fifth)
+    # The upper half is no part of the old call's flags (kernel/fork.c: lower_32_bits).
+    return _clone(task, CloneArgs(flags & 0xFFFF_FF00, flags & CSIGNAL, stack, tls, parent_tid, child_tid))
+
+
+@syscall(partial="CLONE_PIDFD, CLONE_INTO_CGROUP, set_tid and the CLONE_NEW flags (namespaces) are refused")
+def sys_clone3(task: Task, uargs: CloneArgsPtr, size: Size) -> int:
+    """clone3(2). Size rules: kernel/fork.c:copy_clone_args_from_user()."""
+    if size < _CLONE_ARGS.size:
+        raise SyscallError(errno.EINVAL)
+    if size > PAGE_SIZE:
+        raise SyscallError(errno.E2BIG)
+    raw = copy_from_user(task.mm, uargs, size)
+    if any(raw[_CLONE_ARGS_SIZE_MAX:]):
+        raise SyscallError(errno.E2BIG)
+    flags, _pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls = _CLONE_ARGS.unpack_from(raw)
+    if any(raw[_CLONE_ARGS.size : _CLONE_ARGS_SIZE_MAX]) or flags & (CSIGNAL | ~0x3_FFFF_FFFF) or exit_signal > 64:
+        raise SyscallError(errno.EINVAL)
+    if bool(stack) != bool(stack_size) or stack + stack_size > task.mm.task_size:
+        raise SyscallError(errno.EINVAL)
+    return _clone(task, CloneArgs(flags, exit_signal, stack + stack_size, tls, parent_tid, child_tid))
+
+
+@syscall()
+def sys_fork(task: Task) -> int:
+    """fork(2)."""
+    return _clone(task, CloneArgs(0, SIGCHLD))
+
+
+@syscall()
+def sys_vfork(task: Task) -> int:
+    """vfork(2)."""
+    return _clone(task, CloneArgs(CLONE_VFORK | CLONE_VM, SIGCHLD))
+
+
+# -- waiting -----------------------------------------------------------------------------------------------------------
+def _wait(task: Task, kind: int, which: int, options: int, interrupted: int) -> Task | None:
+    """A child that has ended, None when WNOHANG finds none; ECHILD without such a child at all."""
+    found = False
+    for child in task.kernel.tasks.values():
+        signal = child.signal
+        if signal.parent_tgid != task.tgid or child.pid != child.tgid:
+            continue
+        if (kind == _P_PID and child.pid != which) or (kind == _P_PGID and signal.pgrp != which):
+            continue
+        found = True
+        if child.exit_code is not None and not signal.threads:
+            return child
+    if not found:
+        raise SyscallError(errno.ECHILD)
+    if options & WNOHANG:
+        return None
+    raise Blocked(queues=(task.signal.wait_chldexit,), interrupted=interrupted)
+
+
+def _reap(task: Task, child: Task) -> None:
+    """The child's last trace goes."""
+    task.kernel.tasks.pop(child.pid, None)
+
+
+@syscall(partial="stopped and continued children are not reported; rusage is zeros")
+def sys_wait4(task: Task, pid: Pid, status: WaitStatus, options: WaitOptions, rusage: Rusage) -> int:
+    """wait4(2)."""
+    if options & 0xFFFF_FFFF & ~_WAIT_OPTIONS:
+        raise SyscallError(errno.EINVAL)
+    if pid == -(1 << 31):
+        raise SyscallError(errno.ESRCH)
+    kind = _P_ALL if pid == -1 else _P_PID if pid > 0 else _P_PGID
+    child = _wait(task, kind, -pid if pid < -1 else pid or task.signal.pgrp, options, errno.ERESTARTSYS)
+    if child is None:
+        return 0
+    _reap(task, child)
+    if status:
+        put_user(task.mm, status, _STATUS, child.exit_code)
+    if rusage:
+        copy_to_user(task.mm, rusage, bytes(RUSAGE.size))
+    return child.pid
+
+
+@syscall(partial="stopped and continued children are not reported; P_PIDFD is refused; rusage is zeros")
+def sys_waitid(task: Task, which: IdType, pid: Pid, info: OutSigInfo, options: WaitOptions, rusage: Rusage) -> int:
+    """waitid(2)."""
+    allowed = _WAIT_OPTIONS | WEXITED | WNOWAIT
+    if options & 0xFFFF_FFFF & ~allowed or not options & (WEXITED | WUNTRACED | WCONTINUED):
+        raise SyscallError(errno.EINVAL)
+    if which not in (_P_ALL, _P_PID, _P_PGID) or (which == _P_PID and pid <= 0) or (which == _P_PGID and pid < 0):
+        raise SyscallError(errno.EINVAL)
+    child = _wait(task, which, pid or task.signal.pgrp, options, errno.ERESTARTSYS)
+    fields = (0, 0, 0, 0, 0, 0, 0)
+    if child is not None:
+        told = child_info(child, child.exit_code or 0)
+        values = dict(told.fields)
+        fields = (SIGCHLD, 0, told.code, 0, values["pid"], values["uid"], values["status"])
+        if not options & WNOWAIT:
+            _reap(task, child)
+    if info:
+        put_user(task.mm, info, _SIGINFO, *fields)
+    if rusage and child is not None:
+        copy_to_user(task.mm, rusage, bytes(RUSAGE.size))
+    return 0

@@ -1,0 +1,135 @@
+"""futex(2) and the robust list's end of it (kernel/futex/syscalls.c, waitwake.c, requeue.c)."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+
+from kernel_model.abi import errno
+from kernel_model.abi.time import CLOCK_MONOTONIC, CLOCK_REALTIME, NSEC_PER_SEC, TIMESPEC
+from kernel_model.futex import FUTEX_BITSET_MATCH_ANY, FutexWaiter, futex_key
+from kernel_model.mm.uaccess import get_user, put_user
+from kernel_model.syscalls.declare import Hex, Ptr, UInt, syscall
+from kernel_model.syscalls.kinds import FutexOp
+from kernel_model.types import SyscallError, UserPtr
+from kernel_model.wait import Blocked
+
+if TYPE_CHECKING:
+    from kernel_model.task import Task
+
+FUTEX_WAIT, FUTEX_WAKE, FUTEX_REQUEUE, FUTEX_CMP_REQUEUE, FUTEX_WAKE_OP = 0, 1, 3, 4, 5
+FUTEX_WAIT_BITSET, FUTEX_WAKE_BITSET = 9, 10
+FUTEX_PRIVATE_FLAG: Final = 128
+FUTEX_CLOCK_REALTIME: Final = 256
+_WORD: Final = Struct("<I")
+
+
+@syscall(partial="the priority-inheritance operations (LOCK_PI and its kin) are not there: ENOSYS")
+def sys_futex(task: Task, uaddr: Ptr, op: FutexOp, val: UInt, timeout: Hex, uaddr2: Ptr, val3: UInt) -> int:
+    """futex(2). `timeout` is a count for the operations that move waiters."""
+    command = op & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)
+    private = bool(op & FUTEX_PRIVATE_FLAG)
+    if op & FUTEX_CLOCK_REALTIME and command not in (FUTEX_WAIT, FUTEX_WAIT_BITSET):
+        raise SyscallError(errno.ENOSYS)
+    if command in (FUTEX_WAIT, FUTEX_WAIT_BITSET):
+        bitset = val3 if command == FUTEX_WAIT_BITSET else FUTEX_BITSET_MATCH_ANY
+        return _wait(task, uaddr, op, val, timeout, bitset)
+    if command in (FUTEX_WAKE, FUTEX_WAKE_BITSET):
+        bitset = val3 if command == FUTEX_WAKE_BITSET else FUTEX_BITSET_MATCH_ANY
+        if not bitset:
+            raise SyscallError(errno.EINVAL)
+        return task.kernel.futexes.wake(_key(task, uaddr, private), _count(val), bitset)
+    if command in (FUTEX_REQUEUE, FUTEX_CMP_REQUEUE):
+        first, second = _key(task, uaddr, private), _key(task, uaddr2, private)
+        move = timeout & 0xFFFF_FFFF
+        if val >> 31 or move >> 31:
+            raise SyscallError(errno.EINVAL)
+        if command == FUTEX_CMP_REQUEUE and get_user(task.mm, uaddr, _WORD)[0] != val3:
+            raise SyscallError(errno.EAGAIN)
+        woken, moved = task.kernel.futexes.requeue(first, val, move, second)
+        return woken + moved if command == FUTEX_CMP_REQUEUE else woken
+    if command == FUTEX_WAKE_OP:
+        return _wake_op(task, uaddr, private, val, timeout & 0xFFFF_FFFF, uaddr2, val3)
+    raise SyscallError(errno.ENOSYS)
+
+
+def _key(task: Task, uaddr: UserPtr, private: bool) -> object:
+    """The futex at `uaddr`; EINVAL when misaligned, EFAULT when it could not be a user address."""
+    if uaddr & 3:
+        raise SyscallError(errno.EINVAL)
+    if uaddr >= task.mm.task_size:
+        raise SyscallError(errno.EFAULT)
+    if not private:
+        get_user(task.mm, uaddr, _WORD)
+    return futex_key(task.mm, uaddr, private)
+
+
+def _count(value: int) -> int:
+    """How many to wake: a C int of which Linux makes at least one."""
+    return max(value - (1 << 32) if value >> 31 else value, 1)
+
+
+def _wait(task: Task, uaddr: UserPtr, op: int, val: int, timeout: int, bitset: int) -> int:
+    """kernel/futex/waitwake.c:futex_wait()."""
+    waiter = task.call_state
+    if not isinstance(waiter, FutexWaiter):
+        if not bitset:
+            raise SyscallError(errno.EINVAL)
+        deadline_ns = _deadline_ns(task, op, timeout) if timeout else None
+        key = _key(task, uaddr, bool(op & FUTEX_PRIVATE_FLAG))
+        if get_user(task.mm, uaddr, _WORD)[0] != val:
+            raise SyscallError(errno.EAGAIN)
+        waiter = FutexWaiter(task, key, bitset, deadline_ns)
+        task.kernel.futexes.add(waiter)
+        task.call_state = waiter
+    elif waiter.woken:
+        return 0
+    asleep = waiter
+    if asleep.deadline_ns is not None and task.kernel.clock.monotonic_ns() >= asleep.deadline_ns:
+        task.kernel.futexes.remove(asleep)
+        raise SyscallError(errno.ETIMEDOUT)
+
+    def interrupted() -> int:
+        task.kernel.futexes.remove(asleep)
+        # QUIRK: A futex wait with a timeout that SIGCONT interrupts waits for the whole timeout again.
+        raise SyscallError(errno.ERESTARTSYS if asleep.deadline_ns is None else errno.ERESTARTNOHAND)
+
+    raise Blocked(queues=(asleep.queue,), deadline_ns=asleep.deadline_ns, on_signal=interrupted)
+
+
+def _deadline_ns(task: Task, op: int, timeout: int) -> int:
+    """When a wait is over, on CLOCK_MONOTONIC: FUTEX_WAIT's time is relative, FUTEX_WAIT_BITSET's absolute."""
+    seconds, nanoseconds = get_user(task.mm, UserPtr(timeout), TIMESPEC)
+    if seconds < 0 or not 0 <= nanoseconds < NSEC_PER_SEC:
+        raise SyscallError(errno.EINVAL)
+    value_ns = int(seconds) * NSEC_PER_SEC + int(nanoseconds)
+    clock = task.kernel.clock
+    now_ns = clock.monotonic_ns()
+    if op & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME) == FUTEX_WAIT:
+        return now_ns + value_ns
+    if op & FUTEX_CLOCK_REALTIME:
+        return now_ns + value_ns - clock.now_ns(CLOCK_REALTIME, task)
+    return now_ns + value_ns - clock.now_ns(CLOCK_MONOTONIC, task)
+
+
+def _wake_op(task: Task, uaddr: UserPtr, private: bool, wake: int, wake2: int, uaddr2: UserPtr, encoded: int) -> int:
+    """kernel/futex/waitwake.c:futex_wake_op(): change the second word, wake waiters of the first, perhaps of it."""
+    first, second = _key(task, uaddr, private), _key(task, uaddr2, private)
+    operation, comparison = encoded >> 28 & 7, encoded >> 24 & 15
+    operand, against = _signed12(encoded >> 12), _signed12(encoded)
+    if encoded >> 31:
+        operand = 1 << (operand & 31)
+    (old,) = get_user(task.mm, uaddr2, _WORD)
+    old = (old ^ 1 << 31) - (1 << 31)
+    results = (operand, old + operand, old | operand, old & ~operand, old ^ operand)
+    if operation >= len(results) or comparison > 5:
+        raise SyscallError(errno.ENOSYS)
+    put_user(task.mm, uaddr2, _WORD, results[operation] & 0xFFFF_FFFF)
+    holds = (old == against, old != against, old < against, old <= against, old > against, old >= against)
+    futexes = task.kernel.futexes
+    woken = futexes.wake(first, _count(wake))
+    return woken + futexes.wake(second, _count(wake2)) if holds[comparison] else woken
+
+
+def _signed12(value: int) -> int:
+    return ((value & 0xFFF) ^ 0x800) - 0x800
