@@ -17,7 +17,7 @@ CAP_PERFMON, CAP_BPF, CAP_CHECKPOINT_RESTORE = range(38, 41)
 
 FS_CAPS: Final = (
     1 << CAP_CHOWN | 1 << CAP_MKNOD | 1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH | 1 << CAP_FOWNER
-    | 1 << CAP_FSETID | 1 << CAP_LINUX_IMMUTABLE
+    | 1 << CAP_FSETID | 1 << CAP_LINUX_IMMUTABLE | 1 << CAP_MAC_OVERRIDE
 )  # fmt: skip
 """CAP_FS_SET: what follows the file-system user id (include/linux/capability.h)."""
 
@@ -27,7 +27,9 @@ SECURE_NO_SETUID_FIXUP: Final = 1 << 2
 SECURE_KEEP_CAPS: Final = 1 << 4
 SECURE_KEEP_CAPS_LOCKED: Final = 1 << 5
 SECURE_NO_CAP_AMBIENT_RAISE: Final = 1 << 6
-SECURE_ALL_BITS: Final = 0x55
+SECURE_EXEC_BITS: Final = 1 << 8 | 1 << 10
+"""EXEC_RESTRICT_FILE and EXEC_DENY_INTERACTIVE, which need no privilege."""
+SECURE_ALL_BITS: Final = 0x55 | SECURE_EXEC_BITS
 SECURE_ALL_LOCKS: Final = SECURE_ALL_BITS << 1
 
 

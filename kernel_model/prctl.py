@@ -13,6 +13,7 @@ from kernel_model.cred import (
     CAP_SYS_RESOURCE,
     SECURE_ALL_BITS,
     SECURE_ALL_LOCKS,
+    SECURE_EXEC_BITS,
     SECURE_KEEP_CAPS,
     SECURE_KEEP_CAPS_LOCKED,
     SECURE_NO_CAP_AMBIENT_RAISE,
@@ -172,12 +173,10 @@ def _set_securebits(task: Task, value: int, arg3: int, arg4: int, arg5: int) -> 
     """security/commoncap.c:cap_task_prctl(): locks stay, and what they lock."""
     old = task.cred.securebits
     locked = (old & SECURE_ALL_LOCKS) >> 1
-    if (
-        locked & (old ^ value)
-        or old & SECURE_ALL_LOCKS & ~value
-        or value & ~(SECURE_ALL_LOCKS | SECURE_ALL_BITS)
-        or not task.cred.capable(CAP_SETPCAP)
-    ):
+    changed = old ^ value
+    if locked & changed or old & SECURE_ALL_LOCKS & ~value or value & ~(SECURE_ALL_LOCKS | SECURE_ALL_BITS):
+        raise SyscallError(errno.EPERM)
+    if not task.cred.capable(CAP_SETPCAP) and (not changed or changed & ~(SECURE_EXEC_BITS | SECURE_EXEC_BITS << 1)):
         raise SyscallError(errno.EPERM)
     _changed(task).securebits = value
     return 0
