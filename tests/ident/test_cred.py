@@ -25,6 +25,8 @@ _HEADER = Struct("<Ii")
 _DATA = Struct("<6I")
 
 ids = st.sampled_from(IDS)
+securebits = st.sampled_from((0, 1, 4, 5, 0x10, 0x30, 0xC0, 0x100))
+some_caps = st.sampled_from((0, 7, 40, 41))
 caps = st.sampled_from((0, 1 << CAP_SETUID, 0xFF, CAP_FULL_SET, 0x1_0000_0100))
 sequences = st.lists(
     st.one_of(
@@ -35,11 +37,10 @@ sequences = st.lists(
         st.tuples(st.just("capset"), st.tuples(caps, caps, caps).map(list)),
         # keepcaps, securebits, drop from the bounding set, ambient
         st.tuples(st.just("prctl"), st.tuples(st.just(8), st.integers(0, 2)).map(list)),
-        st.tuples(st.just("prctl"), st.tuples(st.just(28), st.sampled_from((0, 1, 4, 5, 0x10, 0x30, 0xC0, 0x100))).map(list)),
-        st.tuples(st.just("prctl"), st.tuples(st.just(24), st.sampled_from((0, 7, 40, 41))).map(list)),
+        st.tuples(st.just("prctl"), st.tuples(st.just(28), securebits).map(list)),
+        st.tuples(st.just("prctl"), st.tuples(st.just(24), some_caps).map(list)),
         st.tuples(
-            st.just("prctl"),
-            st.tuples(st.just(47), st.integers(0, 5), st.sampled_from((0, 7, 40, 41)), st.just(0), st.just(0)).map(list),
+            st.just("prctl"), st.tuples(st.just(47), st.integers(0, 5), some_caps, st.just(0), st.just(0)).map(list)
         ),
     ),
     max_size=8,
