@@ -252,6 +252,7 @@ def sys_fallocate(task: Task, fd: Fd, mode: FallocateMode, offset: Offset, len: 
         inode.punch_hole(offset, end)
         if holes == abi.FALLOC_FL_PUNCH_HOLE:
             return 0
+    # QUIRK: fallocate checks that there is room but keeps none back for the file.
     if end > inode.i_size:
         if seals & F_SEAL_GROW:
             raise SyscallError(errno.EPERM)

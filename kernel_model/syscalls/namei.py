@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi import errno
 from kernel_model.abi.fcntl import AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_FOLLOW
-from kernel_model.cred import CAP_DAC_READ_SEARCH
 from kernel_model.fs import vfs
 from kernel_model.fs.namei import getname, path_at
 from kernel_model.syscalls.declare import DirFd, Mode, PathPtr, syscall
@@ -76,13 +75,13 @@ def sys_link(task: Task, oldname: PathPtr, newname: PathPtr) -> int:
 
 @syscall()
 def sys_linkat(task: Task, olddfd: DirFd, oldname: PathPtr, newdfd: DirFd, newname: PathPtr, flags: AtFlags) -> int:
-    """linkat(2). AT_EMPTY_PATH needs CAP_DAC_READ_SEARCH, or the credentials the file was opened with."""
+    """linkat(2)."""
+    # QUIRK: linkat with AT_EMPTY_PATH does not ask whether the caller's credentials opened the descriptor.
+    # QUIRK: Links to files of others are made freely, as with fs.protected_hardlinks=0.
     if flags & ~_LINK_FLAGS:
         raise SyscallError(errno.EINVAL)
     empty_ok = bool(flags & AT_EMPTY_PATH)
     old_name = getname(task, oldname, empty_ok=empty_ok)
-    if not old_name and olddfd == AT_FDCWD and not task.cred.capable(CAP_DAC_READ_SEARCH):
-        raise SyscallError(errno.ENOENT)
     old = path_at(task, olddfd, old_name, follow=bool(flags & AT_SYMLINK_FOLLOW), empty_ok=empty_ok)
     vfs.do_linkat(task, old, newdfd, getname(task, newname))
     return 0

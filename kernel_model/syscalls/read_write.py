@@ -363,6 +363,7 @@ def _writev(task: Task, fd: int, vec: UserPtr, vlen: int, pos: int | None, flags
 
 def _flags_for_call(file: File, flags: int) -> int:
     """The description's flags while one call with RWF_* `flags` runs. include/linux/fs.h:kiocb_set_rw_flags()."""
+    # QUIRK: RWF_NOWAIT works on pipes only; regular files refuse it with EOPNOTSUPP, as tmpfs does.
     kind = file.inode.i_mode & _S_IFMT
     if flags & ~_RWF_ANY or (kind not in (_S_IFREG, _S_IFIFO) and flags & ~RWF_HIPRI):
         raise SyscallError(errno.EOPNOTSUPP)

@@ -226,6 +226,7 @@ def _splice_from(task: Task, pipe: Pipe, target: File, pos: int | None, count: i
 
 def _splice_to(task: Task, source: File, pos: int | None, pipe: Pipe, count: int, *, nonblock: bool) -> int:
     """From something else into a pipe, as much as fits now. fs/splice.c:splice_file_to_pipe()."""
+    # QUIRK: splice and tee take only the guest's own pipes; standard streams that are pipes of the host give EINVAL.
     if pos is not None and not seekable(source):
         raise SyscallError(errno.EINVAL)
     check_position(source.f_pos if pos is None else pos, count)
