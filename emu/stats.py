@@ -38,7 +38,7 @@ class StatisticsFile:
             "cpu_s": round(time.process_time() - self._cpu_s, 6),
             "peak_memory_bytes": kernel.frames.peak_bytes,
             "kernel_entries": kernel.stats.kernel_entries,
-            "page_faults": kernel.stats.page_faults,
+            "page_faults": kernel.frames.faults,
             "unknown_calls": kernel.stats.unknown_calls,
             "syscalls": dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
         }

@@ -82,14 +82,21 @@ def machine_options(given: options.Parsed) -> MachineOptions:
 
     if "--root" in given.values and "--isolate" in given.flags:
         raise CliError("--isolate: it leaves nothing of --root to show: give one of the two")
-    root, seed, timeout = (given.values.get(name) for name in ("--root", "--seed", "--timeout"))
+    root, cwd, seed, timeout = (given.values.get(name) for name in ("--root", "--cwd", "--seed", "--timeout"))
+    isolate = "--isolate" in given.flags
+    env = values.environment(given.repeated.get("--env", ()), os.environb, clear="--clear-env" in given.flags)
+    if root is not None:
+        root = values.directory("--root", root)
+    elif cwd is not None and not isolate:
+        cwd = os.path.join(os.getcwd(), cwd)  # the guest has the host's tree, and so the place we mean
+    program = values.program(given.words[0], env.get(b"PATH"), root or "/", cwd or ("/" if root else os.getcwd()))
     return MachineOptions(
-        program=given.words[0],
+        program=os.path.abspath(program) if isolate else program,
         argv=[os.fsencode(word) for word in given.words],
-        env=values.environment(given.repeated.get("--env", ()), os.environb, clear="--clear-env" in given.flags),
-        cwd=given.values.get("--cwd"),
-        root=None if root is None else values.directory("--root", root),
-        isolate="--isolate" in given.flags,
+        env=env,
+        cwd=cwd,
+        root=root,
+        isolate=isolate,
         binds=[values.bind(text) for text in given.repeated.get("--bind", ())],
         seed=None if seed is None else values.seed(seed),
         virtual_time=given.values.get("--time") == "virtual",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-from emu.cli.errors import CliError
+from emu.cli.errors import STATUS_NOT_FOUND, CliError
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
 MEMORY_MIN_BYTES = 16 << 20
 
 
@@ -74,6 +75,25 @@ def environment(settings: Iterable[str], host: Mapping[bytes, bytes], *, clear: 
         elif name in host:
             result[name] = host[name]
     return result
+
+
+def program(name: str, path: bytes | None, root: str, cwd: str) -> str:
+    """Where the guest finds the program called `name`: with a slash, just there; without, in `cwd`, then along `path`.
+
+    `path` is the guest's PATH (None: not set), `root` the host directory of its `/`, `cwd` a directory of the guest.
+    """
+    if "/" in name:
+        return name
+
+    def is_there(place: str) -> bool:
+        return os.path.lexists(os.path.join(root, place.lstrip("/"), name))
+
+    if is_there(cwd):
+        return name
+    for place in os.fsdecode(DEFAULT_PATH if path is None else path).split(":"):
+        if place.startswith("/") and is_there(place):
+            return f"{place.rstrip('/')}/{name}"
+    raise CliError(f"{name}: not found in the working directory or along PATH: write where it is", STATUS_NOT_FOUND)
 
 
 def directory(option: str, path: str) -> str:

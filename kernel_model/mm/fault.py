@@ -78,6 +78,7 @@ class PageTables:
 
         Afterwards no TLB flush is needed by a TLB fill of that page; others use `access_page`.
         """
+        self.frames.faults += 1
         vma = self._last
         if vma is None or not vma.vm_start <= page < vma.vm_end:
             vma = self.vmas.lookup(page) or self._expand_stack(page)

@@ -49,7 +49,7 @@ class FrameAllocator:
 
     __slots__ = (
         "_aside", "_aside_limit", "_bump", "_cache_mark", "_cached", "_end", "_free", "_run_end", "_runs", "caches",
-        "code_frames", "flush_code", "ram", "refs", "release_range", "zero_frame",
+        "code_frames", "faults", "flush_code", "ram", "refs", "release_range", "zero_frame",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +81,8 @@ class FrameAllocator:
         self._aside_limit = max(1, min(1024, self._end // PAGE_SIZE // 16))
         self.code_frames: set[int] = set()
         """Frames that the CPU may have translated code of; whoever fills an executable TLB entry adds to it."""
+        self.faults = 0
+        """How many page faults there were in all address spaces, the kernel's own accesses included."""
         self.release_range = release_range
         self.flush_code: Callable[[], None] = flush_code or _nothing
         self.caches: dict[Shrinker, None] = {}
