@@ -120,6 +120,8 @@ def do_open(task: Task, dfd: int, name: bytes, flags: int, mode: int = 0, resolv
                 raise SyscallError(errno.EROFS)
             truncate = True
         may_open(task, path, acc_mode, flags)
+        if acc_mode & MAY_WRITE and inode.i_mode & 0o111:
+            get_write_access(task, inode)
     file = inode.open(path, flags & ~_GONE_AFTER_OPEN, task)
     if truncate:
         inode.truncate(0)
@@ -148,6 +150,14 @@ def may_open(task: Task, path: Path, acc_mode: int, flags: int) -> None:
     inode_permission(task.cred, inode, acc_mode)
     if flags & O_NOATIME and not owner_or_capable(task.cred, inode):
         raise SyscallError(errno.EPERM)
+
+
+def get_write_access(task: Task, inode: Inode) -> None:
+    """ETXTBSY for the program that some task runs. include/linux/fs.h:get_write_access()."""
+    if inode.i_mode & _S_IFMT == _S_IFREG:
+        for other in task.kernel.tasks.values():
+            if other.exe is not None and other.exe.dentry.d_inode is inode:
+                raise SyscallError(errno.ETXTBSY)
 
 
 def _create(task: Task, nd: Nameidata, mode: int) -> None:

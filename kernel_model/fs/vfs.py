@@ -22,7 +22,7 @@ from kernel_model.fs.namei import (
     d_drop,
     d_lookup,
 )
-from kernel_model.fs.open import new_owner, readonly
+from kernel_model.fs.open import get_write_access, new_owner, readonly
 from kernel_model.fs.permission import (
     MAY_WRITE,
     inode_permission,
@@ -371,6 +371,7 @@ def vfs_truncate(task: Task, path: Path, size: int) -> None:
         raise SyscallError(errno.EINVAL)
     want_write(path)
     inode_permission(task.cred, inode, MAY_WRITE)
+    get_write_access(task, inode)
     do_truncate(task, inode, size)
 
 
