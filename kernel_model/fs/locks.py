@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from kernel_model.abi import errno
 from kernel_model.abi.fcntl import F_UNLCK, F_WRLCK
 from kernel_model.types import SyscallError
-from kernel_model.wait import Blocked
+from kernel_model.wait import Blocked, WaitQueue
 
 if TYPE_CHECKING:
     from kernel_model.fs.file import File, FilesStruct
@@ -46,13 +46,15 @@ class LockWait:
 class FileLockContext:
     """The locks of one inode (`struct file_lock_context`)."""
 
-    __slots__ = ("flock", "posix")
+    __slots__ = ("flock", "posix", "waiters")
 
     def __init__(self) -> None:
         self.flock: dict[File, int] = {}
         """flock(2): F_RDLCK or F_WRLCK by description."""
         self.posix: dict[Owner, list[Range]] = {}
         """Each owner's ranges: sorted, apart from each other, and merged where they touch and agree in type."""
+        self.waiters = WaitQueue()
+        """Tasks that want what somebody else has."""
 
     def conflict(self, owner: Owner, kind: int, start: int, end: int) -> tuple[Owner, Range] | None:
         """Who keeps `owner` from locking [start, end] as `kind`, and with which range; None: nobody.
@@ -90,6 +92,12 @@ class FileLockContext:
             self.posix[owner] = kept
         else:
             self.posix.pop(owner, None)
+        self.waiters.wake()
+
+    def forget(self, owner: Owner) -> None:
+        """The owner has gone: its ranges go."""
+        if self.posix.pop(owner, None) is not None:
+            self.waiters.wake()
 
 
 def context(inode: Inode) -> FileLockContext:
@@ -117,7 +125,7 @@ def posix_lock(task: Task, inode: Inode, owner: Owner, pid: int, request: tuple[
                 if _would_deadlock(task, owner, found[0]):
                     raise SyscallError(errno.EDEADLK)
                 task.call_state = LockWait(owner, found[0])
-            raise Blocked
+            raise Blocked(queues=(locks.waiters,))
     task.call_state = None
     locks.set_range(owner, pid, kind, start, end)
 
@@ -143,15 +151,17 @@ def flock_lock(inode: Inode, file: File, kind: int, *, wait: bool) -> None:
     A lock of another type is given up before the new one is asked for, so EAGAIN leaves none
     (fs/locks.c:flock_lock_inode()).
     """
-    held = context(inode).flock
+    locks = context(inode)
+    held = locks.flock
     if held.get(file) == kind:
         return
-    held.pop(file, None)
+    if held.pop(file, None) is not None:
+        locks.waiters.wake()
     if kind == F_UNLCK:
         return
     if held and (kind == F_WRLCK or F_WRLCK in held.values()):
         if wait:
-            raise Blocked
+            raise Blocked(queues=(locks.waiters,))
         raise SyscallError(errno.EAGAIN)
     held[file] = kind
 
@@ -160,12 +170,13 @@ def locks_remove_posix(inode: Inode, owner: Owner) -> None:
     """A descriptor of the file was closed through this table: the process's ranges go."""
     locks = inode.locks
     if isinstance(locks, FileLockContext):
-        locks.posix.pop(owner, None)
+        locks.forget(owner)
 
 
 def locks_remove_file(file: File) -> None:
     """The description is gone: its ranges and its flock(2) lock go."""
     locks = file.inode.locks
     if isinstance(locks, FileLockContext):
-        locks.posix.pop(file, None)
-        locks.flock.pop(file, None)
+        locks.forget(file)
+        if locks.flock.pop(file, None) is not None:
+            locks.waiters.wake()
