@@ -90,7 +90,7 @@ def _read_only() -> OSError:
 class DirHostTree:
     """`kernel_model.host.HostTree` over a directory, or a single file, of this machine."""
 
-    def __init__(self, path: str | bytes, *, writable: bool = False) -> None:
+    def __init__(self, path: str, *, writable: bool = False) -> None:
         self.writable = writable
         self._nodes: dict[HostNode, _Node] = {}
         self._next = 2
@@ -101,7 +101,7 @@ class DirHostTree:
         self._names: dict[tuple[HostNode, bytes], set[HostNode]] = {}
         """Which handles stand for a name; only kept where names can change."""
         self.root = HostNode(1)
-        real = os.path.realpath(os.fsencode(path))
+        real = os.path.realpath(path)
         st = os.stat(real)
         if stat.S_ISDIR(st.st_mode):
             self._root_fd = os.open(real, _OPEN_DIRECTORY)
@@ -111,7 +111,7 @@ class DirHostTree:
         directory, name = os.path.split(real)
         self._root_fd = os.open(directory, _OPEN_DIRECTORY)
         self._anchor = HostNode(0)
-        self._nodes[self.root] = _Node(self._anchor, name, st.st_dev, st.st_ino)
+        self._nodes[self.root] = _Node(self._anchor, os.fsencode(name), st.st_dev, st.st_ino)
 
     def close(self) -> None:
         """Close every descriptor; the tree can't be used any more."""
@@ -186,7 +186,7 @@ class DirHostTree:
             fd = os.open(name, os.O_WRONLY | _OPEN_DATA, dir_fd=directory)
         else:
             try:
-                # Looking at a file must not change its time of access.
+                # QUIRK: Reading another user's host file, or following a host's link, may stamp its access time there.
                 fd = os.open(name, os.O_RDONLY | os.O_NOATIME | _OPEN_DATA, dir_fd=directory)
             except PermissionError:
                 fd = os.open(name, os.O_RDONLY | _OPEN_DATA, dir_fd=directory)

@@ -279,7 +279,9 @@ class BoundLink(Through, OverlayLink):
 
 
 class BoundSpecial(Through, OverlaySpecial):
-    """A FIFO, socket or device node. A FIFO connects guests with guests, never with the host."""
+    """A FIFO, socket or device node."""
+
+    # QUIRK: A FIFO of the host connects guest programs with each other, never with the host's.
 
     __slots__ = ()
 
@@ -329,7 +331,8 @@ class BoundDirectory(Through, OverlayDirectory):
         return self.i_sb.inode_of(node, st, self, name)
 
     def create(self, name: bytes, mode: int, uid: int, gid: int, rdev: int = 0) -> Inode:
-        """See `Inode`. Sockets and device nodes are not made on the host: EPERM."""
+        """See `Inode`."""
+        # QUIRK: Sockets and device nodes can't be made in a directory bound `rw` (EPERM).
         kind = mode & _S_IFMT
         if kind not in (0, _S_IFREG, _S_IFIFO):
             raise SyscallError(errno.EPERM)

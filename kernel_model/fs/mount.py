@@ -145,8 +145,10 @@ def build_tree(kernel: Kernel, options: TreeOptions) -> MountNamespace:
         root = MemorySuperBlock(kernel, namespace.new_dev()).make_root(0o755)
         namespace.add(Mount(Dentry(b"/", None, root), None, None, "tmpfs", MS_RELATIME))
     else:
-        lower = OverlaySuperBlock(kernel, kernel.host.open_tree(options.root, writable=False))
-        namespace.add(Mount(Dentry(b"/", None, lower.root_inode()), None, None, "overlay", MS_RELATIME))
+        lower = OverlaySuperBlock(kernel, kernel.host.open_tree(options.root, writable=False)).root_inode()
+        if not lower.is_dir:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), options.root)
+        namespace.add(Mount(Dentry(b"/", None, lower), None, None, "overlay", MS_RELATIME))
     kernel_fs = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RELATIME
     _mount_late(kernel, b"/proc", "proc", kernel_fs, lambda: _import("procfs").make_root(kernel))
     _mount_late(kernel, b"/sys", "sysfs", kernel_fs, lambda: _import("sysfs").make_root(kernel))

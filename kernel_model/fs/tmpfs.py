@@ -52,6 +52,7 @@ class MemorySuperBlock(SuperBlock):
 
     def statfs(self) -> Kstatfs:
         """Half the machine's memory, as a tmpfs without options."""
+        # QUIRK: A tmpfs may take all the machine's memory, not half of it: ENOSPC comes when no page is left.
         blocks = self.frames.total_frames // 2
         free = min(blocks, self.frames.free_frames)
         return Kstatfs(TMPFS_MAGIC, PAGE_SIZE, blocks, free, free, blocks, free, (self.dev, 0), 255, 0)
