@@ -118,7 +118,7 @@ def _resembling(name: str) -> str:
     """`, did you mean --x?` for a slip of the finger."""
     from difflib import get_close_matches
 
-    near = get_close_matches(name, OPTIONS, 1)
+    near = get_close_matches(name, OPTIONS, 1, 0.7)
     return f", did you mean {near[0]}?" if near else ""
 
 

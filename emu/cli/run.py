@@ -84,14 +84,14 @@ def machine_options(given: options.Parsed) -> MachineOptions:
         raise CliError("--isolate: it leaves nothing of --root to show: give one of the two")
     root, cwd, seed, timeout = (given.values.get(name) for name in ("--root", "--cwd", "--seed", "--timeout"))
     isolate = "--isolate" in given.flags
-    env = values.environment(given.repeated.get("--env", ()), os.environb, clear="--clear-env" in given.flags)
+    clear = "--clear-env" in given.flags
+    env = values.environment(given.repeated.get("--env", ()), values.host_environment(), clear=clear)
     if root is not None:
         root = values.directory("--root", root)
     elif cwd is not None and not isolate:
         cwd = os.path.join(os.getcwd(), cwd)  # the guest has the host's tree, and so the place we mean
-    program = values.program(given.words[0], env.get(b"PATH"), root or "/", cwd or ("/" if root else os.getcwd()))
-    return MachineOptions(
-        program=os.path.abspath(program) if isolate else program,
+    wanted = MachineOptions(
+        program=given.words[0],
         argv=[os.fsencode(word) for word in given.words],
         env=env,
         cwd=cwd,
@@ -105,3 +105,8 @@ def machine_options(given: options.Parsed) -> MachineOptions:
         abi=given.values.get("--abi", "bare"),
         debug=Debug.wanted,
     )
+    start = cwd or ("/" if root else os.getcwd())
+    wanted.program = values.program(wanted.program, env.get(b"PATH"), root or "/", start)
+    if isolate:
+        wanted.program = os.path.abspath(wanted.program)
+    return wanted

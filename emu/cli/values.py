@@ -60,6 +60,16 @@ def seed(text: str) -> int:
     return value
 
 
+def host_environment() -> dict[bytes, bytes]:
+    """The environment that we were started with: in the C locale Python adds LC_CTYPE to its own (PEP 538)."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            entries = file.read().split(b"\0")
+    except OSError:
+        return dict(os.environb)
+    return {name: value for name, equals, value in (entry.partition(b"=") for entry in entries) if equals}
+
+
 def environment(settings: Iterable[str], host: Mapping[bytes, bytes], *, clear: bool) -> dict[bytes, bytes]:
     """The guest's environment: the host's (nothing of it with `clear`) with `settings` applied in order.
 
