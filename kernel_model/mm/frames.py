@@ -13,10 +13,12 @@ from kernel_model.abi.errno import ENOMEM
 from kernel_model.types import PAGE_SHIFT, PAGE_SIZE, SyscallError
 
 _ZEROS: Final = bytes(PAGE_SIZE)
-_RELEASE_PAGES: Final = 64
-"""Give memory back to the host in runs of at least this many pages; a shorter one costs more than it saves."""
+_BLOCK_BYTES: Final = 512 * PAGE_SIZE
+"""Memory goes back to the host in aligned blocks of this size: the host's own large pages."""
+_KEEP_PAGES: Final = 8192
+"""Freed frames are kept for the next use up to this many: clearing one costs less than a new one of the host."""
 _BULK_PAGES: Final = 256
-"""Look for such runs only when this many frames are freed at once."""
+"""Enough free frames for a while."""
 _CACHE_PAGES: Final = 65536
 """The most that caches keep of what they could bring in again: 256 MiB, or a quarter of RAM if that is less."""
 _REFS_STEP: Final = 1024
@@ -48,8 +50,8 @@ class FrameAllocator:
     """All frames of a machine. `refs[frame >> 12]` counts the references to a frame."""
 
     __slots__ = (
-        "_aside", "_aside_limit", "_bump", "_cache_mark", "_cached", "_end", "_free", "_run_end", "_runs", "caches",
-        "code_frames", "faults", "flush_code", "ram", "refs", "release_range", "zero_frame",
+        "_aside", "_aside_limit", "_bump", "_cache_mark", "_cached", "_end", "_free", "_keep", "_run_end", "_runs",
+        "caches", "code_frames", "faults", "flush_code", "ram", "refs", "release_range", "zero_frame",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +73,8 @@ class FrameAllocator:
         self.refs: list[int] = []
         self._free: list[int] = []
         """Free frames with old contents."""
+        self._keep = _KEEP_PAGES
+        """See what can go back to the host when there are more of them."""
         self._runs: list[tuple[int, int]] = []
         """Free ranges that are known to be zero."""
         self._bump = PAGE_SIZE
@@ -178,7 +182,7 @@ class FrameAllocator:
                 self._free.append(frame)
 
     def put_many(self, frames: Iterable[int]) -> None:
-        """`put` for many frames; large neighbourhoods go back to the host."""
+        """`put` for many frames; when there are plenty, whole blocks go back to the host."""
         refs = self.refs
         code = self.code_frames
         freed: list[int] = []
@@ -191,24 +195,26 @@ class FrameAllocator:
                     self._put_aside(frame)
                 else:
                     freed.append(frame)
-        if len(freed) >= _BULK_PAGES and self.release_range is not None:
-            self._release(freed, self.release_range)
-        else:
-            self._free += freed
+        self._free += freed
+        if len(self._free) > self._keep and self.release_range is not None:
+            self._release(self.release_range)
 
-    def _release(self, freed: list[int], release_range: Callable[[int, int], None]) -> None:
-        """Give long runs among `freed` back to the host; the rest is free as it is."""
-        freed.sort()
+    def _release(self, release_range: Callable[[int, int], None]) -> None:
+        """Give whole blocks of free frames back to the host; they are a range of zeros then."""
+        frames = sorted(self._free)
+        self._free = kept = []
         first = 0
-        for i in range(1, len(freed) + 1):
-            if i == len(freed) or freed[i] != freed[i - 1] + PAGE_SIZE:
-                if i - first >= _RELEASE_PAGES:
-                    length = (i - first) << PAGE_SHIFT
-                    release_range(freed[first], length)
-                    self._runs.append((freed[first], freed[first] + length))
-                else:
-                    self._free += freed[first:i]
-                first = i
+        while first < len(frames):
+            start = frames[first]
+            stop = min(first + _BLOCK_BYTES // PAGE_SIZE, len(frames))
+            if start % _BLOCK_BYTES == 0 and frames[stop - 1] == start + _BLOCK_BYTES - PAGE_SIZE:
+                release_range(start, _BLOCK_BYTES)
+                self._runs.append((start, start + _BLOCK_BYTES))
+                first = stop
+            else:
+                kept.append(start)
+                first += 1
+        self._keep = max(_KEEP_PAGES, 2 * len(kept))
 
     def _put_aside(self, frame: int) -> None:
         """A freed frame held code: it is free again after the next flush, which comes when enough of them wait."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+
 import pytest
 
 from kernel_model.abi import errno
@@ -15,6 +17,11 @@ ZEROS = bytes(PAGE_SIZE)
 
 def contents(frames: FrameAllocator, frame: int) -> bytes:
     return frames.ram[frame : frame + PAGE_SIZE].tobytes()
+
+
+def drain(frames: FrameAllocator) -> list[int]:
+    """Take every frame there is."""
+    return [frames.alloc_zeroed() for _ in range(frames.free_frames)]
 
 
 def test_no_frame_is_zero_and_all_are_used_up() -> None:
@@ -71,8 +78,9 @@ def test_runs_are_neighbours() -> None:
     assert frames.used_frames == 1 + 52 + 1
 
 
-def test_many_neighbours_go_back_to_the_host_and_come_again_as_zeros() -> None:
-    ram = memoryview(bytearray(1024 * PAGE_SIZE))
+def test_whole_blocks_go_back_to_the_host_and_come_again_as_zeros() -> None:
+    block = 512 * PAGE_SIZE
+    ram = memoryview(mmap.mmap(-1, 24 * block))
     released = []
 
     def release(offset: int, length: int) -> None:
@@ -80,23 +88,23 @@ def test_many_neighbours_go_back_to_the_host_and_come_again_as_zeros() -> None:
         ram[offset : offset + length] = bytes(length)
 
     frames = FrameAllocator(ram, release_range=release)
-    first, count = frames.alloc_run(600)
-    lone = frames.alloc()
-    for frame in range(first, first + count * PAGE_SIZE, PAGE_SIZE):
+    taken = drain(frames)
+    for frame in taken:
         ram[frame] = 0xFF
-    kept = first + 100 * PAGE_SIZE
-    frames.get(kept)
-    before = frames.free_frames
-    frames.put_many(range(first, first + count * PAGE_SIZE, PAGE_SIZE))
-    assert released == [(first, 100 * PAGE_SIZE), (kept + PAGE_SIZE, 499 * PAGE_SIZE)]
-    assert frames.free_frames == before + 599
-    seen = set()
-    while frames.free_frames:
-        frame = frames.alloc_zeroed()
-        assert contents(frames, frame) == ZEROS
-        assert frame not in seen
-        seen.add(frame)
-    assert not seen & {kept, lone, frames.zero_frame}
+    # A few are freed: they stay, for whoever is next.
+    frames.put_many(taken[:600])
+    assert not released
+    taken = taken[600:] + [frames.alloc() for _ in range(600)]
+    # One frame in the sixth block stays in use, so that block stays.
+    kept = 5 * block + 7 * PAGE_SIZE
+    taken.remove(kept)
+    frames.put_many(taken)
+    assert sorted(released) == [(i * block, block) for i in range(1, 24) if i != 5]
+    assert frames.used_frames == 2
+    again = drain(frames)
+    assert len(set(again)) == len(again) == frames.total_frames - 2
+    assert not set(again) & {kept, frames.zero_frame}
+    assert all(contents(frames, frame) == ZEROS for frame in again)
 
 
 def test_a_frame_that_held_code_waits_for_a_flush() -> None:
