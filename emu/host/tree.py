@@ -238,6 +238,16 @@ class DirHostTree:
             raise _stale()
         return _host_stat(st)
 
+    def birth_ns(self, node: HostNode) -> int:
+        """See `HostTree`."""
+        from emu.host.libc import birth_ns
+
+        fd = self._open_path(node)
+        try:
+            return birth_ns(fd)
+        finally:
+            os.close(fd)
+
     def listdir(self, directory: HostNode) -> list[tuple[bytes, int, int]]:
         """See `HostTree`."""
         path_fd = self._directory_fd(directory)

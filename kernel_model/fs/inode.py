@@ -132,6 +132,10 @@ class Inode:
         """What /proc calls it when it is in no directory (`pipe:[5]`, `/memfd:name (deleted)`); None for all else."""
         return None
 
+    def birth_ns(self) -> int:
+        """When it was made, for statx(2); 0 where nobody knows."""
+        return self.i_btime_ns
+
     # -- directories ------------------------------------------------------------------------------------------------
     def lookup(self, name: bytes) -> Inode:
         """The inode called `name` here; ENOENT when there is none."""

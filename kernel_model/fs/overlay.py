@@ -135,7 +135,7 @@ class HostBacked(MemoryInode):
         self.i_rdev = st.rdev
         self.i_size = st.size
         self.i_atime_ns = st.atime_ns
-        self.i_mtime_ns = self.i_btime_ns = st.mtime_ns
+        self.i_mtime_ns = st.mtime_ns
         self.i_ctime_ns = st.ctime_ns
 
     def getattr(self) -> Kstat:
@@ -157,6 +157,15 @@ class HostBacked(MemoryInode):
             self.i_ctime_ns,
             self.i_btime_ns,
         )
+
+    def birth_ns(self) -> int:
+        """See `Inode`. The host is asked only when somebody wants to know."""
+        if self.origin is not None and not self.i_btime_ns:
+            try:
+                self.i_btime_ns = self.i_sb.tree.birth_ns(self.origin)
+            except OSError:
+                return 0
+        return self.i_btime_ns
 
     def blocks(self) -> int:
         """The host's, for what came from there."""

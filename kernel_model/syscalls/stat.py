@@ -125,9 +125,10 @@ def _pack_statx(path: Path, stat: Kstat, mask: int) -> bytes:
     if not mask & _STATX_MG_TIMES:
         told &= ~_STATX_MG_TIMES
         ctime_ns = mtime_ns = 0
-    if mask & abi.STATX_BTIME and stat.btime_ns:
-        told |= abi.STATX_BTIME
-        btime_ns = stat.btime_ns
+    if mask & abi.STATX_BTIME:
+        btime_ns = path.inode.birth_ns()
+        if btime_ns:
+            told |= abi.STATX_BTIME
     attributes = abi.STATX_ATTR_MOUNT_ROOT if path.dentry is path.mnt.mnt_root else 0
     return abi.STATX.pack(
         told, stat.blksize, attributes, stat.nlink, stat.uid, stat.gid, stat.mode, stat.ino, stat.size,

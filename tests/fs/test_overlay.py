@@ -92,6 +92,14 @@ def test_stat_is_the_hosts(model: Model, lower: Path, name: str) -> None:
     assert (ours.atime_ns, ours.mtime_ns, ours.ctime_ns) == (host.st_atime_ns, host.st_mtime_ns, host.st_ctime_ns)
 
 
+def test_the_time_of_birth_is_the_hosts_or_unknown(model: Model, lower: Path) -> None:
+    now = model.kernel.clock.realtime_ns()
+    birth = path_lookup(model.task, AT_FDCWD, b"file").inode.birth_ns()
+    assert birth == 0 or abs(birth - (lower / "file").stat().st_ctime_ns) < 10**9
+    write(model, b"new", b"")
+    assert path_lookup(model.task, AT_FDCWD, b"new").inode.birth_ns() >= now
+
+
 def test_reading_changes_nothing_on_the_host_not_even_access_times(model: Model, lower: Path) -> None:
     os.utime(lower / "file", (1, 2))
     os.utime(lower / "dir", (1, 2))
