@@ -1,4 +1,4 @@
-"""include/uapi/asm-generic/fcntl.h, include/uapi/linux/fcntl.h: open flags (asm-generic's numbers), fcntl commands, AT_*."""
+"""include/uapi/asm-generic/fcntl.h, linux/fcntl.h: open flags (asm-generic's numbers), fcntl commands, AT_*."""
 
 from __future__ import annotations
 
