@@ -9,10 +9,7 @@ import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kernel_model.abi import auxvec, errno
-from kernel_model.abi.resource import RLIMIT_STACK
-from kernel_model.binfmt import EXSTACK_ENABLE_X
-from kernel_model.cred import CAP_SYS_RAWIO
-from kernel_model.mm.mm import (
+from kernel_model.abi.mman import (
     MAP_ANONYMOUS,
     MAP_FIXED,
     MAP_FIXED_NOREPLACE,
@@ -21,6 +18,9 @@ from kernel_model.mm.mm import (
     PROT_READ,
     PROT_WRITE,
 )
+from kernel_model.abi.resource import RLIMIT_STACK
+from kernel_model.binfmt import EXSTACK_ENABLE_X
+from kernel_model.cred import CAP_SYS_RAWIO
 from kernel_model.mm.uaccess import clear_user, copy_to_user
 from kernel_model.mm.vma import STACK_GUARD_GAP, VM_EXEC, VM_GROWSDOWN, VM_MAY_FLAGS, VM_READ, VM_WRITE, Vma
 from kernel_model.types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, U64_MASK, SyscallError, page_align_up
@@ -77,6 +77,8 @@ def map_image(
         pc = (image.interpreter.entry + base) & U64_MASK
     if pc >= arch.TASK_SIZE:
         raise SyscallError(errno.EINVAL)
+    if task.kernel.vdso is not None:
+        task.kernel.vdso.map_into(mm)
     _map_sigtramp(task, mm)
     _set_brk(task, mm, image, bias)
     if task.personality & MMAP_PAGE_ZERO:

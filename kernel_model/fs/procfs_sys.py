@@ -11,7 +11,7 @@ from kernel_model.cred import CAP_LAST_CAP
 from kernel_model.fs.pipe import PIPE_MAX_SIZE
 from kernel_model.fs.pseudo import Node, constant, dir_node, text_node
 from kernel_model.mm.fault import MMAP_MIN_ADDR
-from kernel_model.mm.mm import MAX_MAP_COUNT
+from kernel_model.mm.layout import MAX_MAP_COUNT
 from kernel_model.types import SyscallError
 
 if TYPE_CHECKING:

@@ -163,7 +163,9 @@ class FrameAllocator:
     @property
     def peak_bytes(self) -> int:
         """How much of RAM was ever in use at once, page caches and freed frames not yet reused included."""
-        return self._bump if self._run_end == self._end else self._end
+        if self._run_end == self._end:
+            return self._bump
+        return self._runs[0][0] if self._runs and self._runs[0][1] == self._end else self._end
 
     # -- sharing and giving back --------------------------------------------------------------------------------------
     def get(self, frame: int) -> None:
@@ -215,6 +217,11 @@ class FrameAllocator:
                 kept.append(start)
                 first += 1
         self._keep = max(_KEEP_PAGES, 2 * len(kept))
+        # What came back is used before what never was, which stays first in the list.
+        if self._runs:
+            if self._bump < self._run_end:
+                self._runs.insert(int(self._run_end != self._end), (self._bump, self._run_end))
+            self._next_run()
 
     def _put_aside(self, frame: int) -> None:
         """A freed frame held code: it is free again after the next flush, which comes when enough of them wait."""

@@ -6,10 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi import errno
 from kernel_model.abi.fcntl import F_SEAL_EXEC, F_SEAL_SEAL, O_LARGEFILE, O_PATH, O_RDWR
-from kernel_model.abi.resource import RLIMIT_NOFILE
-from kernel_model.cred import CAP_IPC_LOCK, CAP_SYS_RAWIO
-from kernel_model.events import MappingChanged
-from kernel_model.mm.mm import (
+from kernel_model.abi.mman import (
     MAP_ANONYMOUS,
     MAP_FIXED,
     MAP_HUGETLB,
@@ -20,6 +17,9 @@ from kernel_model.mm.mm import (
     PROT_EXEC,
     PROT_READ,
 )
+from kernel_model.abi.resource import RLIMIT_NOFILE
+from kernel_model.cred import CAP_IPC_LOCK, CAP_SYS_RAWIO
+from kernel_model.events import MappingChanged
 from kernel_model.syscalls.declare import Fd, Hex, Int, Ptr, Size, StringPtr, ULong, syscall
 from kernel_model.syscalls.kinds import (
     MadviseAdvice,

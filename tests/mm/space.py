@@ -11,7 +11,8 @@ from kernel_model.abi.fcntl import O_RDWR
 from kernel_model.fs.file import File
 from kernel_model.mm.fault import COW, PINNED, PageTables, R, W
 from kernel_model.mm.frames import FrameAllocator
-from kernel_model.mm.mm import MemoryMap, is_data
+from kernel_model.mm.layout import is_data
+from kernel_model.mm.mm import MemoryMap
 from kernel_model.mm.pagecache import AddressSpace
 from kernel_model.mm.vma import VM_LOCKED, VM_SHARED
 from kernel_model.types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE

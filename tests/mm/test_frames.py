@@ -107,6 +107,16 @@ def test_whole_blocks_go_back_to_the_host_and_come_again_as_zeros() -> None:
     assert all(contents(frames, frame) == ZEROS for frame in again)
 
 
+def test_what_came_back_is_used_first() -> None:
+    block = 512 * PAGE_SIZE
+    frames = FrameAllocator(memoryview(mmap.mmap(-1, 64 * block)), release_range=lambda start, length: None)
+    for _ in range(3):
+        first = [frames.alloc() for _ in range(20 * 512)]
+        frames.put_many(first)
+        assert frames.free_frames == frames.total_frames - 1
+        assert 20 * block <= frames.peak_bytes <= 21 * block
+
+
 def test_a_frame_that_held_code_waits_for_a_flush() -> None:
     flushes = []
     frames = FrameAllocator(memoryview(bytearray(64 * PAGE_SIZE)), flush_code=lambda: flushes.append(1))

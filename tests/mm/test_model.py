@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from kernel_model.abi import errno
+from kernel_model.abi.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_POPULATE, MAP_PRIVATE, MAP_SHARED
 from kernel_model.mm.madvise import MADV_DONTFORK, MADV_DONTNEED, MADV_WIPEONFORK, do_madvise
-from kernel_model.mm.mm import MAP_ANONYMOUS, MAP_FIXED, MAP_POPULATE, MAP_PRIVATE, MAP_SHARED
 from kernel_model.mm.mremap import MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user
 from kernel_model.types import PAGE_SHIFT, PAGE_SIZE, SyscallError

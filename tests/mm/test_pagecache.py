@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from kernel_model.abi import errno
-from kernel_model.mm.mm import MAP_FIXED, MAP_SHARED
+from kernel_model.abi.mman import MAP_FIXED, MAP_SHARED
 from kernel_model.mm.pagecache import AddressSpace
 from kernel_model.types import PAGE_SIZE, SyscallError
 from tests.mm.space import CachedFile, SizedInode, Space, make_frames, make_space, new_file

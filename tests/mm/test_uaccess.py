@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernel_model.abi import errno
+from kernel_model.abi.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
 from kernel_model.mm import uaccess
-from kernel_model.mm.mm import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, MemoryMap
+from kernel_model.mm.mm import MemoryMap
 from kernel_model.types import PAGE_SIZE, SyscallError
 from tests.mm.space import Space, fork, make_frames, make_space, new_file
 

@@ -10,12 +10,13 @@ import loader
 from emu.host.real import RealHost
 from kernel_model import arch as architectures
 from kernel_model.abi.fcntl import O_RDWR
+from kernel_model.abi.mman import MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE
 from kernel_model.boot import make_first_task
 from kernel_model.fs.file import put_file
 from kernel_model.fs.mount import TreeOptions, build_tree
 from kernel_model.kernel import Kernel
 from kernel_model.mm.frames import FrameAllocator
-from kernel_model.mm.mm import MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE, MemoryMap
+from kernel_model.mm.mm import MemoryMap
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user
 from kernel_model.timekeeping import Timekeeper
 from kernel_model.types import PAGE_SIZE, UserPtr
