@@ -74,7 +74,7 @@ class MemoryMap(Layout):
     __slots__ = (
         "__weakref__", "arg_end", "arg_start", "brk", "def_flags", "end_code", "end_data", "env_end", "env_start",
         "membarrier_state", "sigtramp", "start_brk", "start_code", "start_data", "start_stack", "tagged_addr", "users",
-        "vdso",
+        "vdso", "vdso_end", "vdso_handler",
     )  # fmt: skip
 
     def __init__(
@@ -328,8 +328,8 @@ class MemoryMap(Layout):
         child = MemoryMap(self.frames, self.arch, tlb_flush=self.tlb_flush, code_flush=self.code_flush)
         for field in (
             "mmap_base", "mmap_legacy", "tagged_addr", "start_code", "end_code", "start_data", "end_data", "start_brk",
-            "brk", "start_stack", "arg_start", "arg_end", "env_start", "env_end", "rlim", "vdso", "vdso_end", "vdso_handler",
-            "sigtramp",
+            "brk", "start_stack", "arg_start", "arg_end", "env_start", "env_end", "rlim", "vdso", "vdso_end",
+            "vdso_handler", "sigtramp",
         ):  # fmt: skip
             setattr(child, field, getattr(self, field))
         pt = self.pt

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernel_model.abi import errno
-from kernel_model.mm.fault import RLIMIT_AS, RLIMIT_DATA, RLIMIT_STACK
 from kernel_model.abi.mman import (
     MAP_32BIT,
     MAP_ANONYMOUS,
@@ -17,6 +16,7 @@ from kernel_model.abi.mman import (
     MAP_NORESERVE,
     MAP_PRIVATE,
 )
+from kernel_model.mm.fault import RLIMIT_AS, RLIMIT_DATA, RLIMIT_STACK
 from kernel_model.mm.mm import MemoryMap
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user
 from kernel_model.mm.vma import STACK_GUARD_GAP
