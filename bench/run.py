@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -258,7 +259,7 @@ def report(results: dict[str, dict[tuple[str, str], Figures]], v3_us: float, imp
         "",
         f"v3, the cost of one trap that does as much as half a bounce (`bench/trap_cost.py`): **{v3_us:.2f} us**.",
         f"`python -c 'import unicorn'`: **{importing_s * 1000:.0f} ms**. CPU times are net of `hello`'s.",
-        "`fails`: the benchmark did not end well; forks and threads come with the issue \"Tasks and signals\".",
+        '`fails`: the benchmark did not end well; forks and threads come with the issue "Tasks and signals".',
     ]
     for arch, figures in results.items():
         rows: list[list[str]] = [["what", "reached", "bar", ""]]
@@ -281,6 +282,17 @@ def _cell(of: Figures | None) -> str:
     if not of.good:
         return "fails"
     return f"{of.cpu_s:.3f} s CPU, {of.wall_s:.3f} s, {of.rss_mib:.0f} MiB"
+
+
+def update_readme(text: str) -> None:
+    """Put the machine and the bars, without the tables of single figures, between the marks in README.md."""
+    begin, end = "<!-- bench: begin -->", "<!-- bench: end -->"
+    readme = ROOT / "README.md"
+    before, found, rest = readme.read_text().partition(begin)
+    bars_only = re.sub(r"\n\| benchmark \|.*(?:\n\|.*)*", "", text[text.index("\n- ") + 1 :])
+    if found:
+        shown = re.sub(r"^## ", "### ", bars_only, flags=re.M).strip()
+        readme.write_text(f"{before}{begin}\n\n{shown}\n\n{end}{rest.partition(end)[2]}")
 
 
 def main() -> int:
@@ -306,6 +318,7 @@ def main() -> int:
     if not options.no_write:
         (ROOT / "docs").mkdir(exist_ok=True)
         (ROOT / "docs" / "bench.md").write_text(text)
+        update_readme(text)
     return 0
 
 

@@ -42,11 +42,11 @@ def run(words: list[str]) -> int:
         from emu.strace.tracer import Tracer
 
         Tracer(machine.kernel, trace).attach(machine.task, wanted.program, len(wanted.env))
-    report = FaultReporter(machine.kernel, wanted.program)
+    report = FaultReporter(machine.kernel, given.words[0])
     status = machine.run()
     report.print()
     if machine.timed_out:
-        complain(f"{wanted.program}: killed after {given.values['--timeout']} seconds, as --timeout says")
+        complain(f"{given.words[0]}: killed after {wanted.timeout_s:g} s, as --timeout says")
     if statistics is not None:
         statistics.write(machine, status)
     return status

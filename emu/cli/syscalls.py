@@ -76,6 +76,12 @@ def _markdown(shown: Mapping[str, list[Entry]], summaries: list[str]) -> str:
     return "\n".join([*lines, "", *(f"- {line}" for line in summaries)]) + "\n"
 
 
+def markdown() -> str:
+    """The whole table for a document."""
+    whole = {name: entries(name) for name in ARCHITECTURES}
+    return _markdown(whole, [summary(name, of) for name, of in whole.items()])
+
+
 def _print_table(shown: Mapping[str, list[Entry]], summaries: list[str]) -> None:
     from rich.console import Console
     from rich.table import Table as RichTable

@@ -123,7 +123,7 @@ def test_a_full_stack_is_told_by_its_neighbour(guests: dict[str, Path], tmp_path
 def test_timeout(loop: Path, tmp_path: Path) -> None:
     seen = uabi("--timeout", "0.3", "--stats", "stats.json", loop, cwd=tmp_path)
     assert seen.status == 124
-    assert said(seen) == f"{loop}: killed after 0.3 seconds, as --timeout says"
+    assert said(seen) == f"{loop}: killed after 0.3 s, as --timeout says"
     assert json.loads((tmp_path / "stats.json").read_text())["exit_status"] == 124
 
 

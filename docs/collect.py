@@ -1,0 +1,63 @@
+"""Renew what the documents collect from the source: the quirks in README.md, and docs/syscalls.md.
+
+`make docs` runs it; a test compares.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("emu", "kernel_model", "loader", "vdso_image")
+README = ROOT / "README.md"
+SYSCALLS = ROOT / "docs" / "syscalls.md"
+_QUIRK = re.compile(r"^\s*# QUIRK: (.*)$")
+
+
+def quirks() -> Iterator[tuple[Path, str]]:
+    """(file, sentence) of each `# QUIRK:` comment, by file."""
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for line in path.read_text().splitlines():
+                found = _QUIRK.match(line)
+                if found:
+                    yield path.relative_to(ROOT), found[1].strip()
+
+
+def replaced(text: str, name: str, contents: str) -> str:
+    """`text` with `contents` between the marks called `name`."""
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}{contents}{end}{after}"
+
+
+def readme() -> str:
+    """README.md as it should be."""
+    lines = "".join(f"- {sentence} ([{path.stem}]({path}))\n" for path, sentence in quirks())
+    return replaced(README.read_text(), "quirks", f"\n{lines}\n")
+
+
+def syscalls() -> str:
+    """docs/syscalls.md as it should be."""
+    from emu.cli.syscalls import markdown
+
+    return (
+        "# System calls\n\n"
+        "Collected from `syscalls.tbl` and the declarations by `make docs`; `uabi-emu syscalls` prints the same.\n\n"
+        + markdown()
+    )
+
+
+def main() -> None:
+    """Write both."""
+    README.write_text(readme())
+    SYSCALLS.write_text(syscalls())
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    main()
