@@ -306,17 +306,6 @@ def path_lookup(task: Task, dfd: int, name: bytes, *, follow: bool = True, resol
     return nd.complete()
 
 
-def path_parent(task: Task, dfd: int, name: bytes) -> tuple[Path, bytes, bool]:
-    """(directory, last component, was there a trailing slash?) of `name`.
-
-    The last component is not looked up. It is `b""` for `/`, and may be `b"."` or `b".."`: `filename_create` and
-    its like in `kernel_model.fs.vfs` have the errors that each call makes of these.
-    """
-    nd = Nameidata(task, dfd, name)
-    nd.link_path_walk(name)
-    return Path(nd.mnt, nd.dentry), b"" if nd.last_type == LAST_ROOT else nd.last, nd.directory
-
-
 def file_path(file: File) -> Path:
     """Where an open file is; one outside the tree (a pipe, a memfd) gets a place of its own."""
     if file.f_path is not None:

@@ -100,8 +100,12 @@ def test_a_shared_mapping_reaches_the_host_by_fsync_and_at_the_end(model: Model,
     assert (shared / "file").read_bytes() == b"ON the host"
     mapping.page_mkwrite(0)
     ram[frame : frame + 2] = b"in"
-    put_file(file, model.task)
+    file.inode.i_sb.sync()
     assert (shared / "file").read_bytes() == b"in the host"
+    mapping.page_mkwrite(0)
+    ram[frame : frame + 2] = b"at"
+    put_file(file, model.task)
+    assert (shared / "file").read_bytes() == b"at the host"
     close_model(model)
 
 
