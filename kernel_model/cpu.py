@@ -20,6 +20,15 @@ class Cpu(Protocol):
     def write_result(self, value: int) -> None:
         """Return `value` (its low 64 bits) from the trapped call as the architecture does (x0; rax, rcx, r11)."""
 
+    def enter_handler(self, pc: int, sp: int, return_pc: int, flags: int) -> None:
+        """A bounce begins: go on at `pc` with `sp`, flags cleared of what would disturb a handler, all else kept.
+
+        x86-64: rcx = `return_pc` and r11 = `flags`, as after any `syscall`.
+        """
+
+    def leave_handler(self, number: int, sp: int, pc: int, flags: int) -> None:
+        """A bounce ends: the registers as its frame has them (x86-64: rcx and r11 too, as after any `syscall`)."""
+
     def read_gregs(self) -> list[int]:
         """All general registers, unsigned, in the order of ptrace's user_regs_struct less what only ptrace has.
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model.abi import errno
-from kernel_model.events import SyscallEnter, SyscallExit, UnknownSyscall
+from kernel_model.abi.mman import PROT_READ, PROT_WRITE
+from kernel_model.bounce import FRAME_BYTES, NO_CALL, REDIRECT, BadFrame, pop_frame, push_frame
+from kernel_model.events import Bounced, RedirectedReturn, SyscallEnter, SyscallExit, UnknownSyscall
 from kernel_model.exit import do_exit, exit_group
 from kernel_model.sched import BlockedCall
 from kernel_model.signal import deliver
-from kernel_model.types import U32_MASK, KeepRegisters, SyscallError, TaskExit
+from kernel_model.types import U32_MASK, U64_MASK, KeepRegisters, SyscallError, TaskExit
 from kernel_model.wait import Blocked
 
 if TYPE_CHECKING:
@@ -35,14 +37,39 @@ class EntryPath:
         self._table = kernel.table
         self._stats = kernel.stats
         self._events = kernel.events
+        self._arch = kernel.arch
+        self._enter_handler = kernel.cpu.enter_handler
+        self._leave_handler = kernel.cpu.leave_handler
+        self._insn_bytes = kernel.arch.SYSCALL_INSTRUCTION_BYTES
+        self._reserved_bytes = kernel.arch.RED_ZONE_BYTES + FRAME_BYTES
+        options = kernel.bounce
+        self._bouncing = options is not None
+        if options is not None:
+            self._check_bytes = 0 if options.check == "slide" else self._insn_bytes
+            self._chosen = options.numbers
+            self._never_bounced = kernel.table.numbers_of("exit", "exit_group")
 
     # -- system calls -------------------------------------------------------------------------------------------------
     def syscall(self) -> None:
         """A system call instruction trapped; the registers are the program's, PC is after the instruction."""
-        raw_number, _sp, pc, _flags, a0, a1, a2, a3, a4, a5 = self._read_call()
+        raw_number, sp, pc, flags, a0, a1, a2, a3, a4, a5 = self._read_call()
         number = raw_number & U32_MASK
         task = self.current
         self._stats.kernel_entries += 1
+        if self._bouncing:
+            mm = task.mm
+            if not mm.vdso <= pc - self._check_bytes < mm.vdso_end:  # an old-style call
+                if mm.vdso and number not in self._never_bounced and not number & REDIRECT:
+                    if self._chosen is None or number in self._chosen:
+                        self._bounce(task, raw_number, sp, pc, flags)
+                        return
+            elif number & REDIRECT:  # a flagged call: pop first, then call
+                pc = self._pop(task, sp, pc, flags)
+                number &= ~REDIRECT
+                if number == NO_CALL and pc >= 0:
+                    self._number_less_return(task)
+                if pc < 0 or number == NO_CALL:
+                    return
         handler = self._table.get(number) or self._resolve(number)
         if number < 512:
             self._stats.calls[number] += 1
@@ -72,6 +99,63 @@ class EntryPath:
             if not self._call_is_over(task, number, (a0, a1, a2, a3, a4, a5), result):
                 self._schedule()
 
+    # -- the bounce ---------------------------------------------------------------------------------------------------
+    def _bounce(self, task: Task, number: int, sp: int, pc: int, flags: int) -> None:
+        """Push the frame, set PC to the handler, return to user mode. Nothing is executed."""
+        mm = task.mm
+        new_sp = sp - self._reserved_bytes & -16 & U64_MASK
+        address = new_sp if new_sp < mm.task_size else self._arch.untag(new_sp)
+        try:
+            push_frame(mm, address, number, sp, pc, flags)
+        except BadFrame as bad:
+            self._bad_frame(task, bad, pc - self._insn_bytes, write=True)
+            return
+        stats = self._stats
+        stats.bounces += 1
+        if sp - new_sp > stats.user_stack_bytes_max:  # noqa: PLR1730 (a call of max() in the hottest path)
+            stats.user_stack_bytes_max = sp - new_sp
+        self._enter_handler(mm.vdso_handler, new_sp, pc, flags)
+        if self._events.active:
+            self._events.emit(Bounced(task, number & U32_MASK, pc - self._insn_bytes, new_sp, (number, sp, pc, flags)))
+
+    def _pop(self, task: Task, sp: int, pc: int, flags: int) -> int:
+        """Make the registers what the old-style call itself would have made; the PC among them.
+
+        `flags`: those of the handler. -1, and SIGSEGV, when the frame is bad.
+        """
+        mm = task.mm
+        try:
+            frame = pop_frame(mm, sp if sp < mm.task_size else self._arch.untag(sp))
+            number, old_sp, old_pc, new_flags = frame
+            if new_flags != flags:
+                allowed = self._arch.user_flags(new_flags)
+                if allowed is None:
+                    raise BadFrame(sp)
+                new_flags = allowed
+        except BadFrame as bad:
+            self._bad_frame(task, bad, pc - self._insn_bytes, write=False)
+            return -1
+        self._stats.redirected_returns += 1
+        self._leave_handler(number, old_sp, old_pc, new_flags)
+        if self._events.active:
+            self._events.emit(RedirectedReturn(task, pc - self._insn_bytes, sp, frame))
+        return old_pc
+
+    def _number_less_return(self, task: Task) -> None:
+        """A handler that made no call of its own, or only unflagged ones, is done: the result register stays."""
+        if self.kernel.signal_work and not self._exit_work(task, None):
+            self._schedule()
+
+    def _bad_frame(self, task: Task, bad: BadFrame, pc: int, *, write: bool) -> None:
+        """SIGSEGV at the frame; PC is at the instruction and every other register as it was."""
+        kernel = self.kernel
+        gregs = kernel.cpu.read_gregs()
+        gregs[kernel.arch.PC_INDEX] = pc
+        kernel.cpu.write_gregs(gregs)
+        deliver.force_bad_address(kernel, task, bad.address, PROT_WRITE if write else PROT_READ)
+        self._after_exception()
+
+    # -- the table ----------------------------------------------------------------------------------------------------
     def _resolve(self, number: int) -> RawHandler:
         """The handler of a number met for the first time, or the one that answers ENOSYS."""
         try:

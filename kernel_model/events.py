@@ -38,6 +38,27 @@ class SyscallExit:
 
 
 @dataclass(slots=True)
+class Bounced:
+    """An old-style call made at `site` was sent to the handler; its frame's four `words` lie at `frame`."""
+
+    task: Task
+    number: int
+    site: int
+    frame: int
+    words: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class RedirectedReturn:
+    """A flagged call at `site` ended a bounce: `words` of the frame at `frame` are the registers again."""
+
+    task: Task
+    site: int
+    frame: int
+    words: tuple[int, ...]
+
+
+@dataclass(slots=True)
 class UnknownSyscall:
     """A number that the table lacks; the guest got ENOSYS."""
 
@@ -105,7 +126,9 @@ class TaskExited:
 
 
 Event = (
-    SyscallEnter
+    Bounced
+    | RedirectedReturn
+    | SyscallEnter
     | SyscallExit
     | UnknownSyscall
     | Fault

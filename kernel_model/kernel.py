@@ -14,6 +14,7 @@ from kernel_model.syscalls.table import SyscallTable
 if TYPE_CHECKING:
     from kernel_model.arch import Arch
     from kernel_model.binfmt import BinaryFormat
+    from kernel_model.bounce import BounceOptions
     from kernel_model.cpu import Cpu
     from kernel_model.fs.dentry import Mount
     from kernel_model.fs.mount import MountNamespace
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from kernel_model.mm.frames import FrameAllocator
     from kernel_model.task import Task
     from kernel_model.timekeeping import Timekeeper
+    from kernel_model.vdso import Vdso
 
 
 @dataclass(slots=True)
@@ -29,8 +31,11 @@ class Statistics:
     """Counters of a run. `calls[n]` counts system calls of number n (n < 512)."""
 
     kernel_entries: int = 0
-    page_faults: int = 0
     unknown_calls: int = 0
+    bounces: int = 0
+    redirected_returns: int = 0
+    user_stack_bytes_max: int = 0
+    """The most that one bounce took of the user's stack, alignment and red zone included."""
     calls: list[int] = field(default_factory=lambda: [0] * 512)
 
 
@@ -82,6 +87,10 @@ class Kernel:
         self.tasks: dict[int, Task] = {}
         self.current: Task
         """The task that runs, or ran last; set by whoever switches to it."""
+        self.bounce: BounceOptions | None = None
+        """How old-style calls bounce; None under `--abi bare`."""
+        self.vdso: Vdso | None = None
+        """What execve maps; None for none."""
         self.sched = Scheduler(self)
         self.futexes = FutexTable()
         self.last_pid = 0

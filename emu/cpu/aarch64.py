@@ -7,7 +7,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from emu.cpu import binding
-from emu.cpu.binding import Arm64CpReg, Engine, lib
+from emu.cpu.binding import Arm64CpReg, Engine, RegisterBatch, lib
 from emu.cpu.engine import GuestRam, UnicornCpu
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ _EXCP_UDEF, _EXCP_SWI, _EXCP_PREFETCH_ABORT, _EXCP_DATA_ABORT, _EXCP_BKPT = 1, 2
 
 _CALL: Final = Struct("<10Q").unpack_from
 _ONE: Final = Struct("<Q").pack_into
+_TWO: Final = Struct("<2Q").pack_into
+_THREE: Final = Struct("<3Q").pack_into
+_FOUR: Final = Struct("<4Q").pack_into
+_HANDLER_CLEARS: Final = 3 << 10 | 1 << 21 | 1 << 20  # BTYPE, SS, IL
 _U64: Final = (1 << 64) - 1
 
 # What the `max` model of this engine executes, by bit number of AT_HWCAP and AT_HWCAP2
@@ -56,6 +60,9 @@ class Aarch64Cpu(UnicornCpu):
         engine.use_no_exit_address()
         self._enter_el0()
         engine.hook(binding.UC_HOOK_INTR, binding.INTR_CALLBACK(self._make_trap()))
+        self._enter = RegisterBatch(engine.handle, (REG_SP, REG_PC))
+        self._enter_flags = RegisterBatch(engine.handle, (REG_SP, REG_PC, REG_PSTATE))
+        self._leave = RegisterBatch(engine.handle, (X[8], REG_SP, REG_PC, REG_PSTATE))
         self._read_batch = lib.uc_reg_read_batch
         self._write_batch = lib.uc_reg_write_batch
 
@@ -105,6 +112,21 @@ class Aarch64Cpu(UnicornCpu):
         result = self._result
         _ONE(result.values, 0, value & _U64)
         self._write_batch(*result.write_args)
+
+    def enter_handler(self, pc: int, sp: int, return_pc: int, flags: int) -> None:
+        """See `Cpu`."""
+        batch = self._enter
+        if flags & _HANDLER_CLEARS:
+            _THREE(self._enter_flags.values, 0, sp, pc, flags & ~_HANDLER_CLEARS)
+            batch = self._enter_flags
+        else:
+            _TWO(batch.values, 0, sp, pc)
+        self._write_batch(*batch.write_args)
+
+    def leave_handler(self, number: int, sp: int, pc: int, flags: int) -> None:
+        """See `Cpu`."""
+        _FOUR(self._leave.values, 0, number, sp, pc, flags)
+        self._write_batch(*self._leave.write_args)
 
     def read_fpregs(self) -> bytes:
         """See `Cpu`."""

@@ -7,7 +7,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from emu.cpu import binding
-from emu.cpu.binding import Engine, SavedContext, X86Mmr, lib
+from emu.cpu.binding import Engine, RegisterBatch, SavedContext, X86Mmr, lib
 from emu.cpu.engine import GuestRam, R, UnicornCpu, W, X
 from emu.cpu.x86_exceptions import forget_exception
 
@@ -32,6 +32,8 @@ _GREG_NAMES: Final = (
     "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rdi", "rsi", "rbp", "rbx", "rdx", "rax", "rcx", "rsp", "rip",
     "eflags",
 )  # fmt: skip
+_FIVE: Final = Struct("<5Q").pack_into
+_HANDLER_CLEARS: Final = 1 << 8 | 1 << 16 | 1 << 10 | 1 << 14 | 1 << 18  # TF, RF, DF, NT, AC
 _THREE: Final = Struct("<3Q").pack_into
 _U64: Final = (1 << 64) - 1
 _SYSCALL_BYTES: Final = 2
@@ -92,6 +94,7 @@ class X8664Cpu(UnicornCpu):
         self._scratch_context: SavedContext | None = None
         self._pc_after = 0
         self._flags = 0
+        self._enter = RegisterBatch(self.engine.handle, (REG_RSP, REG_RIP, REG_RCX, _R[3], REG_RFLAGS))
         self._read_batch = lib.uc_reg_read_batch
         self._write_batch = lib.uc_reg_write_batch
         self.engine.hook(binding.UC_HOOK_INSN, binding.INSN_CALLBACK(self._make_syscall()), INS_SYSCALL)
@@ -184,6 +187,19 @@ class X8664Cpu(UnicornCpu):
         result = self._result
         _THREE(result.values, 0, value & _U64, self._pc_after, self._flags)
         self._write_batch(*result.write_args)
+
+    def enter_handler(self, pc: int, sp: int, return_pc: int, flags: int) -> None:
+        """See `Cpu`."""
+        enter = self._enter
+        _FIVE(enter.values, 0, sp, pc + self._pc_bias, return_pc, flags, flags & ~_HANDLER_CLEARS)
+        self._write_batch(*enter.write_args)
+
+    def leave_handler(self, number: int, sp: int, pc: int, flags: int) -> None:
+        """See `Cpu`; `write_result` that follows is of the call that bounced."""
+        self._pc_after, self._flags = pc, flags
+        enter = self._enter
+        _FIVE(enter.values, 0, sp, pc + self._pc_bias & _U64, pc, flags, flags)
+        self._write_batch(*enter.write_args)
 
     def read_gregs(self) -> list[int]:
         """See `Cpu`."""

@@ -1,1 +1,1 @@
-"""Constants and structure layouts of the user/kernel interface, apart from any behaviour. One module per kernel header."""
+"""Constants and structure layouts of the user/kernel interface, apart from any behaviour: a module per header."""

@@ -40,6 +40,8 @@ class Arch(Protocol):
     """How far arch_align_stack() moves the first stack pointer at most."""
     SYSCALL_INSTRUCTION_BYTES: int
     """How far PC is past a syscall instruction when it traps."""
+    RED_ZONE_BYTES: int
+    """What of the stack below SP is the program's."""
     MINSIGSTKSZ: int
     """AT_MINSIGSTKSZ (bytes)."""
     HAS_HWCAP3: bool
@@ -67,6 +69,10 @@ class Arch(Protocol):
 
     def open_flags_to_user(self, flags: int) -> int:
         """The reverse, for F_GETFL."""
+        ...
+
+    def user_flags(self, flags: int) -> int | None:
+        """`flags` of a frame as user space may have them; None when they are not user space's at all."""
         ...
 
     def untag(self, address: int) -> UserPtr:

@@ -25,6 +25,7 @@ STACK_RND_PAGES: Final = 0x3FFFF
 BRK_RND_PAGES: Final = 0x3FFFF
 STACK_ALIGN_RND_BYTES: Final = 4096
 SYSCALL_INSTRUCTION_BYTES: Final = 4
+RED_ZONE_BYTES: Final = 0
 # signal_minsigstksz of arch/arm64/kernel/signal.c:minsigstksz_setup() for a CPU with FPSIMD only: sigframe, esr,
 # a frame record, rounded
 MINSIGSTKSZ: Final = 4720
@@ -72,6 +73,17 @@ def open_flags_to_user(flags: int) -> int:
         if flags & generic:
             result |= own
     return result
+
+
+# arch/arm64/kernel/ptrace.c: bits that are not user space's to set, and those that must be clear (mode EL0t, no DAIF)
+_PSTATE_RES0: Final = 0xFFFF_FFFF_0CDF_E020
+_PSTATE_NOT_USER: Final = 0x3DF
+
+
+def user_flags(flags: int) -> int | None:
+    """See `Arch`: valid_user_regs()."""
+    flags &= ~_PSTATE_RES0
+    return None if flags & _PSTATE_NOT_USER else flags
 
 
 def untag(address: int) -> UserPtr:

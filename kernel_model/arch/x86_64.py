@@ -24,6 +24,7 @@ STACK_RND_PAGES: Final = 0x3FFFFF
 BRK_RND_PAGES: Final = 0x3FFFF
 STACK_ALIGN_RND_BYTES: Final = 8192
 SYSCALL_INSTRUCTION_BYTES: Final = 2
+RED_ZONE_BYTES: Final = 128
 # arch/x86/kernel/signal.c:sigaltstack_size() for a CPU whose xstate is FXSAVE's 512 bytes only
 MINSIGSTKSZ: Final = 1440
 HAS_HWCAP3: Final = False
@@ -52,6 +53,16 @@ def open_flags_from_user(flags: int) -> int:
 def open_flags_to_user(flags: int) -> int:
     """See `Arch`."""
     return flags
+
+
+# arch/x86/kernel/signal.c:FIX_EFLAGS, and NT, which a program may keep though a handler needs it clear; IF, bit 1
+_FLAGS_USER: Final = 0x25_4DD5
+_FLAGS_FORCED: Final = 0x202
+
+
+def user_flags(flags: int) -> int | None:
+    """See `Arch`: there is nothing to refuse, what is not user space's is dropped."""
+    return flags & _FLAGS_USER | _FLAGS_FORCED
 
 
 def untag(address: int) -> UserPtr:

@@ -51,6 +51,13 @@ def force_memory_fault(kernel: Kernel, task: Task, page: int, access: int) -> No
     faults.force_memory_fault(kernel, task, page, access)
 
 
+def force_bad_address(kernel: Kernel, task: Task, address: int, access: int) -> None:
+    """SIGSEGV at the exact `address` of an access that the kernel made for the task (arm64_notify_segfault())."""
+    from kernel_model.signal import faults
+
+    faults.force_bad_address(kernel, task, address, access)
+
+
 def force_exception(kernel: Kernel, task: Task, kind: str) -> None:
     """The signal that Linux makes of a synchronous exception (`kind`: see `kernel_model.cpu.TrapHandler`)."""
     from kernel_model.signal import faults

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kernel_model.abi.signal import SEGV_ACCERR, SEGV_MAPERR, SIGSEGV
 from kernel_model.arch import signal_ops
 from kernel_model.events import Fault
 from kernel_model.signal.send import force_signal
@@ -20,6 +21,14 @@ def force_memory_fault(kernel: Kernel, task: Task, page: int, access: int) -> No
     signal, code = task.mm.fault_cause(page, access)
     signal_ops(kernel.arch.NAME).note_fault(task, address, access, code)
     _force(kernel, task, SigInfo(signal, code, fields=(("addr", address),)), access)
+
+
+def force_bad_address(kernel: Kernel, task: Task, address: int, access: int) -> None:
+    """SIGSEGV at `address`, with the code that its mapping or the lack of one gives."""
+    mapped = task.mm.vmas.lookup(address & -4096) is not None
+    code = SEGV_ACCERR if mapped else SEGV_MAPERR
+    signal_ops(kernel.arch.NAME).note_fault(task, address, access, code)
+    _force(kernel, task, SigInfo(SIGSEGV, code, fields=(("addr", address),)), access)
 
 
 def force_exception(kernel: Kernel, task: Task, kind: str) -> None:

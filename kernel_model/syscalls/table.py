@@ -67,6 +67,10 @@ class SyscallTable(dict[int, RawHandler]):
         handler = self[number] = call.compile()
         return handler
 
+    def numbers_of(self, *call_names: str) -> frozenset[int]:
+        """The numbers of calls by name, those that the architecture has."""
+        return frozenset(number for number, row in self._rows.items() if row.name in call_names)
+
     def name(self, number: int) -> str:
         """The call's name, or `syscall_0x...` as strace writes it."""
         row = self._rows.get(number)
