@@ -16,8 +16,8 @@ from kernel_model.mm.vma import VM_MAYWRITE, VM_SHARED
 from kernel_model.types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, SyscallError
 
 if TYPE_CHECKING:
+    from kernel_model.mm.fault import PageTables
     from kernel_model.mm.frames import FrameAllocator
-    from kernel_model.mm.mm import MemoryMap
     from kernel_model.mm.vma import Vma
 
 _OFFSET: Final = PAGE_SIZE - 1
@@ -381,7 +381,7 @@ class AddressSpace:
 
         mm/memory.c:unmap_mapping_range(), whose even_cows is set by truncate alone.
         """
-        flush: dict[MemoryMap, None] = {}
+        flush: dict[PageTables, None] = {}
         for vma in self.i_mmap:
             mm = vma.vm_mm
             start = max(vma.vm_start, vma.vm_start + ((first - vma.vm_pgoff) << PAGE_SHIFT))

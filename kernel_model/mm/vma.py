@@ -10,7 +10,7 @@ from kernel_model.types import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
     from kernel_model.fs.file import File
-    from kernel_model.mm.mm import MemoryMap
+    from kernel_model.mm.fault import PageTables
     from kernel_model.mm.pagecache import AddressSpace
 
 # include/linux/mm.h
@@ -59,7 +59,7 @@ class Vma:
 
     def __init__(
         self,
-        mm: MemoryMap,
+        mm: PageTables,
         start: int,
         end: int,
         flags: int,

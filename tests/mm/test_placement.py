@@ -33,9 +33,9 @@ def space_below(top: int = TOP, arch: str = "x86_64") -> MemoryMap:
     return mm
 
 
-def refused(expected: int, mm: MemoryMap, *args: int) -> None:
+def refused(expected: int, mm: MemoryMap, addr: int, length: int, prot: int, flags: int) -> None:
     with pytest.raises(SyscallError) as error:
-        mm.mmap(*args)
+        mm.mmap(addr, length, prot, flags)
     assert error.value.errno == expected
 
 
