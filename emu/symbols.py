@@ -54,12 +54,17 @@ def _find(read: Read, file_offset: int) -> Symbol | None:
         return None
     sections = list(_SHDR.iter_unpack(read(shoff, shnum * _SHDR.size)))
     for wanted in (_SHT_SYMTAB, _SHT_DYNSYM):
-        for _, kind, _, _, offset, size, link, _, _, _ in sections:
-            if kind == wanted and link < len(sections):
-                strings = read(sections[link][4], min(sections[link][5], _TABLE_LIMIT_BYTES))
-                found = _nearest(read(offset, min(size, _TABLE_LIMIT_BYTES)), strings, address)
-                if found is not None:
-                    return found
+        table = next((section for section in sections if section[1] == wanted and section[6] < len(sections)), None)
+        if table is None:
+            continue
+        strings = sections[table[6]]
+        found = _nearest(
+            read(table[4], min(table[5], _TABLE_LIMIT_BYTES)),
+            read(strings[4], min(strings[5], _TABLE_LIMIT_BYTES)),
+            address,
+        )
+        if found is not None:
+            return found
     return None
 
 
