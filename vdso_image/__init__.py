@@ -1,1 +1,1 @@
-"""The vDSO: the one place that may assemble code. Empty so far; the room rules already hold for it."""
+"""The vDSO: assembly sources, what builds the shared objects from them, and the built ones for a kernel to map."""

@@ -1,0 +1,97 @@
+"""A built vDSO image: the file that a kernel maps, and what a kernel must know of it.
+
+Loading reads two small files that are kept in git (`built/`); nothing is assembled, and a plain run pays well under a
+millisecond. All offsets are from the start of the image. The `[vvar]` page (`vdso_image.vvar`) is mapped right
+before it, at `vdso - vvar.VVAR_BYTES`: the code finds the page by that distance.
+
+Handlers (`VdsoImage.handlers`), and what each expects when the kernel enters it:
+
+- `redirect`: the frame at SP. It flags the number and makes the call, which ends the bounce.
+- `task-page`: the frame in a page of the task's own, on a 64 KiB boundary of an address below 2**48. The user's SP is
+  untouched. AArch64: x8 = frame << 16 | number (32 bits), so that the number and the frame's address can both be
+  told at each instruction, the last one included. x86-64: rcx = frame, eax = number, r11 = rflags.
+- `user` (x86-64): the frame at SP. A plain call, then back in user space by one iretq, whose words are built over the
+  frame and need 8 bytes below it. Calls that may take the frame's memory away, or need the program's own registers,
+  are flagged as by `redirect`.
+
+For a handler that made no real call there are two more places, which no bounce begins at (`symbols`):
+`__kernel_bounce_return` (frame at SP; AArch64: the result in x0, ends by the number-less return; x86-64: the result
+in rax, ends by iretq) and `__kernel_bounce_return_task_page` (AArch64: x8 as at entry, the result in x0; x86-64: rcx as
+at entry, the result in rax, which it stores in word 0 of the frame before the number-less return).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ARCHITECTURES: Final = ("aarch64", "x86_64")
+TASK_PAGE_ALIGN_BYTES: Final = 1 << 16
+"""Where a frame of `task-page` may begin."""
+
+
+class RestartRange(NamedTuple):
+    """PCs from `start` up to but not with `commit`, at which `handler` has not changed anything yet.
+
+    A task there goes back to the old-style instruction as if there had been no bounce: what differs is SP, PC and x8;
+    on x86-64 SP, PC, rax, rcx, r11 and the flags.
+    """
+
+    start: int
+    commit: int
+    handler: str
+
+
+class VdsoImage(NamedTuple):
+    """One architecture's image. `elf` is a whole number of pages, mapped as it is, readable and executable."""
+
+    arch: str
+    elf: bytes
+    symbols: Mapping[str, int]
+    """All of the dynamic symbols, by name (aliases too)."""
+    handlers: Mapping[str, int]
+    """Where a bounce begins, by kind: see the module's text."""
+    restart_ranges: tuple[RestartRange, ...]
+    sigreturn: int
+    """The return address of a signal handler (AArch64); 0 where the program brings its own."""
+    text: tuple[int, int]
+    """Start and end of .text."""
+    build_id: bytes
+
+
+def load(arch: str) -> VdsoImage:
+    """The built image of `arch`. ValueError for an architecture that there is none for."""
+    if arch not in ARCHITECTURES:
+        raise ValueError(f"no vDSO for {arch}")
+    stem = f"{__file__.rpartition('/')[0]}/built/{arch}"
+    with open(stem + ".so", "rb") as file:
+        elf = file.read()
+    with open(stem + ".txt", encoding="ascii") as file:
+        return parse(arch, elf, file.read())
+
+
+def parse(arch: str, elf: bytes, description: str) -> VdsoImage:
+    """An image from its file and the description beside it: lines of a word and its values."""
+    symbols: dict[str, int] = {}
+    handlers: dict[str, int] = {}
+    ranges: list[RestartRange] = []
+    text = (0, 0)
+    sigreturn = 0
+    build_id = b""
+    for line in description.splitlines():
+        word, *values = line.split() or ("#",)
+        if word == "symbol":
+            symbols[values[0]] = int(values[1], 16)
+        elif word == "handler":
+            handlers[values[0]] = int(values[1], 16)
+        elif word == "restart":
+            ranges.append(RestartRange(int(values[1], 16), int(values[2], 16), values[0]))
+        elif word == "text":
+            text = (int(values[0], 16), int(values[1], 16))
+        elif word == "sigreturn":
+            sigreturn = int(values[0], 16)
+        elif word == "build-id":
+            build_id = bytes.fromhex(values[0])
+    return VdsoImage(arch, elf, symbols, handlers, tuple(ranges), sigreturn, text, build_id)
