@@ -194,7 +194,7 @@ def _personality(arguments: Arguments, registers: Registers) -> Arguments:
 def _futex(arguments: Arguments, registers: Registers) -> Arguments:
     """Each operation takes arguments of its own (man 2 futex)."""
     operation = all_tables()["futex"].by_value.get(registers[1] & FUTEX_CMD_MASK, "")
-    kinds = FUTEX.get(operation, (UDEC, HEX, PTR, HEX))
+    kinds = FUTEX.get(operation, (UDEC, HEX, PTR, Param("uint", "hex")))
     address, op, *rest = arguments
     shown = [argument._replace(kind=kind) for argument, kind in zip(rest, kinds, strict=False) if kind]
     return [address, op._replace(kind=Param("uint", "futex_op")), *shown]
