@@ -26,6 +26,9 @@ TMPFS_MAGIC: Final = 0x01021994
 _BOGO_DIRENT_SIZE: Final = 20
 _DAY_NS: Final = 86_400 * 10**9
 _WRITE_SEALS: Final = F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE
+_INODE_BYTES: Final = 1024
+"""What an inode and its name take in the emulator's memory, about."""
+_NAME_BYTES: Final = 256
 _S_IFMT: Final = 0o170000
 _S_IFDIR: Final = 0o040000
 _S_IFREG: Final = 0o100000
@@ -43,9 +46,22 @@ class MemorySuperBlock(SuperBlock):
         self.now_ns = kernel.clock.realtime_ns
         """() -> the time stamp of a change made now."""
         self._next_ino = 1
+        self._kept_bytes = 0
+        self._kept_limit_bytes = kernel.frames.total_frames * PAGE_SIZE // 4
+
+    def charge(self, count: int) -> None:
+        """`count` bytes of names, inodes, link texts and attributes are kept: ENOSPC beyond a quarter of the memory.
+
+        They are in the emulator's memory, not in the machine's, and must not grow without bounds there.
+        """
+        kept = max(0, self._kept_bytes + count)
+        if count > 0 and kept > self._kept_limit_bytes:
+            raise SyscallError(errno.ENOSPC)
+        self._kept_bytes = kept
 
     def new_ino(self) -> int:
-        """The number of the next inode."""
+        """The number of the next inode; ENOSPC."""
+        self.charge(_INODE_BYTES)
         ino = self._next_ino
         self._next_ino = ino + 1
         return ino
@@ -55,7 +71,9 @@ class MemorySuperBlock(SuperBlock):
         # QUIRK: A tmpfs may take all the machine's memory, not half of it: ENOSPC comes when no page is left.
         blocks = self.frames.total_frames // 2
         free = min(blocks, self.frames.free_frames)
-        return Kstatfs(TMPFS_MAGIC, PAGE_SIZE, blocks, free, free, blocks, free, (self.dev, 0), 255, 0)
+        files = self._kept_limit_bytes // _INODE_BYTES
+        free_files = (self._kept_limit_bytes - self._kept_bytes) // _INODE_BYTES
+        return Kstatfs(TMPFS_MAGIC, PAGE_SIZE, blocks, free, free, files, free_files, (self.dev, 0), 255, 0)
 
     def make_root(self, mode: int, uid: int = 0, gid: int = 0) -> MemoryDirectory:
         """The root directory."""
@@ -140,6 +158,8 @@ class MemoryInode(Inode):
         self.changing()
         if self.xattrs is None:
             self.xattrs = {}
+        old = self.xattrs.get(name)
+        self.i_sb.charge(len(value) - len(old) if old is not None else len(name) + len(value))
         self.xattrs[name] = value
 
     def removexattr(self, name: bytes) -> None:
@@ -147,7 +167,7 @@ class MemoryInode(Inode):
         self.getxattr(name)
         self.changing()
         if self.xattrs is not None:
-            del self.xattrs[name]
+            self.i_sb.charge(-len(name) - len(self.xattrs.pop(name)))
 
     def listxattr(self) -> list[bytes]:
         """See `Inode`."""
@@ -157,8 +177,17 @@ class MemoryInode(Inode):
         """A name of it is gone; the last one takes the contents along, unless it is open."""
         self.i_nlink -= 1
         self.i_ctime_ns = self.i_sb.now_ns()
-        if self.i_nlink <= 0 and not self.i_opens:
+        if self.i_nlink > 0:
+            self.i_sb.charge(-_NAME_BYTES)
+        elif not self.i_opens:
             self.drop()
+
+    def drop(self) -> None:
+        """See `Inode`."""
+        count = sum(len(name) + len(value) for name, value in (self.xattrs or {}).items())
+        if self.origin is None:
+            count += _INODE_BYTES
+        self.i_sb.charge(-count)
 
     def touch_atime(self) -> None:
         """It was read: stamp the time as a relatime mount does (fs/inode.c:relatime_need_update())."""
@@ -242,6 +271,7 @@ class MemoryFile(MemoryInode):
 
     def drop(self) -> None:
         """See `Inode`."""
+        super().drop()
         self.forget_pages()
         self.i_size = 0
 
@@ -263,12 +293,19 @@ class MemoryLink(MemoryInode):
 
     def set_target(self, target: bytes) -> None:
         """Give a new link its text."""
+        self.i_sb.charge(len(target))
         self.target = target
         self.i_size = len(target)
 
     def readlink(self) -> bytes:
         """See `Inode`."""
         return self.target
+
+    def drop(self) -> None:
+        """See `Inode`."""
+        super().drop()
+        if self.origin is None:
+            self.i_sb.charge(-len(self.target))
 
 
 class MemorySpecial(MemoryInode):
@@ -403,6 +440,7 @@ class MemoryDirectory(MemoryInode):
         if not inode.i_nlink and not (isinstance(inode, MemoryFile) and inode.linkable):
             raise SyscallError(errno.ENOENT)
         inode.changing()
+        self.i_sb.charge(_NAME_BYTES)
         self._add(name, inode)
         if isinstance(inode, MemoryFile):
             inode.linkable = False
@@ -413,6 +451,8 @@ class MemoryDirectory(MemoryInode):
         """See `Inode`."""
         inode = self.lookup(name)
         assert isinstance(inode, MemoryInode)
+        if isinstance(inode, MemoryDirectory):
+            raise SyscallError(errno.EISDIR)
         self.changing()
         inode.changing()
         self.remove(name)
@@ -422,7 +462,8 @@ class MemoryDirectory(MemoryInode):
     def rmdir(self, name: bytes) -> None:
         """See `Inode`."""
         inode = self.lookup(name)
-        assert isinstance(inode, MemoryDirectory)
+        if not isinstance(inode, MemoryDirectory):
+            raise SyscallError(errno.ENOTDIR)
         if not inode.is_empty():
             raise SyscallError(errno.ENOTEMPTY)
         self.changing()
@@ -435,6 +476,7 @@ class MemoryDirectory(MemoryInode):
         inode.changing()
         inode.i_nlink = 0
         inode.i_ctime_ns = self.i_ctime_ns
+        inode.drop()
         self.i_nlink -= 1
 
     def rename(self, old_name: bytes, new_dir: Inode, new_name: bytes, flags: int) -> None:
@@ -446,8 +488,11 @@ class MemoryDirectory(MemoryInode):
         assert target is None or isinstance(target, MemoryInode)
         is_dir = isinstance(inode, MemoryDirectory)
         exchange = bool(flags & RENAME_EXCHANGE)
-        if not exchange and isinstance(target, MemoryDirectory) and not target.is_empty():
-            raise SyscallError(errno.ENOTEMPTY)
+        if not exchange and target is not None:
+            if isinstance(target, MemoryDirectory) != is_dir:
+                raise SyscallError(errno.ENOTDIR if is_dir else errno.EISDIR)
+            if isinstance(target, MemoryDirectory) and not target.is_empty():
+                raise SyscallError(errno.ENOTEMPTY)
         self.changing()
         new_dir.changing()
         inode.changing()

@@ -286,3 +286,18 @@ def test_extended_attributes_show_and_change_in_memory_only(model: Model, lower:
     inode.removexattr(b"user.note")
     assert path_lookup(model.task, AT_FDCWD, b"file").inode.listxattr() == [b"user.other"]
     assert os.listxattr(lower / "file") == ["user.note"]
+
+
+def test_a_guest_cannot_fill_the_emulators_memory_with_names() -> None:
+    model = make_tree_model(TreeOptions(isolate=True))
+    before = path_lookup(model.task, AT_FDCWD, b"/tmp").inode.i_sb.statfs().ffree
+    made = 0
+    with pytest.raises(SyscallError, match="28"):  # ENOSPC
+        while made < 100_000:
+            vfs.do_symlinkat(model.task, b"x" * 4000, AT_FDCWD, b"/tmp/%d" % made)
+            made += 1
+    assert 100 < made < before
+    for i in range(made):
+        vfs.do_unlinkat(model.task, AT_FDCWD, b"/tmp/%d" % i)
+    assert path_lookup(model.task, AT_FDCWD, b"/tmp").inode.i_sb.statfs().ffree in (before, before - 1)
+    close_model(model)

@@ -41,7 +41,7 @@ def close_model(model: Model) -> None:
     for mnt in model.kernel.mounts.mounts:
         if mnt.fs_type in ("overlay", "bind"):
             mnt.mnt_sb.tree.close()  # type: ignore[attr-defined]
-    os.close(model.kernel.host._wake_fd)  # type: ignore[attr-defined]
+    model.kernel.host.close()  # type: ignore[attr-defined]
 
 
 @dataclass
