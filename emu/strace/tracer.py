@@ -148,14 +148,15 @@ class Tracer:
 
 
 @cache
-def _argument_counts() -> dict[str, int]:
+def argument_counts() -> dict[str, int]:
+    """Call to number of arguments, from the data file."""
     text = (Path(__file__).parent / "argument_counts.tbl").read_text()
     return {name: int(count) for name, count in (line.split() for line in text.splitlines() if line[:1] not in "#")}
 
 
 def plain_registers(name: str) -> list[Argument]:
     """The arguments of a call that the kernel model does not have: registers, as many as Linux takes."""
-    count = _argument_counts().get(name, MAX_ARGUMENTS)
+    count = argument_counts().get(name, MAX_ARGUMENTS)
     return [Argument(f"arg{i}", Param("ulong", "hex"), i) for i in range(count)]
 
 

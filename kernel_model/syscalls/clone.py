@@ -54,7 +54,7 @@ def _clone(task: Task, args: CloneArgs) -> int:
     return waiting.pid
 
 
-@syscall(partial="CLONE_PIDFD and the CLONE_NEW flags (namespaces) are refused")
+@syscall(partial="CLONE_PIDFD and the CLONE_NEW flags (namespaces) are refused.")
 def sys_clone(task: Task, flags: CloneFlags, stack: Ptr, parent_tid: Ptr, fourth: Hex, fifth: Hex) -> int:
     """clone(2); the order of the last two arguments is the architecture's."""
     child_tid, tls = task.kernel.arch.clone_tail(fourth, fifth)
@@ -62,7 +62,7 @@ def sys_clone(task: Task, flags: CloneFlags, stack: Ptr, parent_tid: Ptr, fourth
     return _clone(task, CloneArgs(flags & 0xFFFF_FF00, flags & CSIGNAL, stack, tls, parent_tid, child_tid))
 
 
-@syscall(partial="CLONE_PIDFD, CLONE_INTO_CGROUP, set_tid and the CLONE_NEW flags (namespaces) are refused")
+@syscall(partial="CLONE_PIDFD, CLONE_INTO_CGROUP, set_tid and the CLONE_NEW flags (namespaces) are refused.")
 def sys_clone3(task: Task, uargs: CloneArgsPtr, size: Size) -> int:
     """clone3(2). Size rules: kernel/fork.c:copy_clone_args_from_user()."""
     if size < _CLONE_ARGS.size:
@@ -117,7 +117,7 @@ def _reap(task: Task, child: Task) -> None:
     task.kernel.tasks.pop(child.pid, None)
 
 
-@syscall(partial="stopped and continued children are not reported; rusage is zeros")
+@syscall(partial="Stopped and continued children are not reported; rusage is zeros.")
 def sys_wait4(task: Task, pid: Pid, status: WaitStatus, options: WaitOptions, rusage: Rusage) -> int:
     """wait4(2)."""
     if options & 0xFFFF_FFFF & ~_WAIT_OPTIONS:
@@ -136,7 +136,7 @@ def sys_wait4(task: Task, pid: Pid, status: WaitStatus, options: WaitOptions, ru
     return child.pid
 
 
-@syscall(partial="stopped and continued children are not reported; P_PIDFD is refused; rusage is zeros")
+@syscall(partial="Stopped and continued children are not reported; P_PIDFD is refused; rusage is zeros.")
 def sys_waitid(task: Task, which: IdType, pid: Pid, info: OutSigInfo, options: WaitOptions, rusage: Rusage) -> int:
     """waitid(2)."""
     allowed = _WAIT_OPTIONS | WEXITED | WNOWAIT

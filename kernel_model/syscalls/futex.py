@@ -24,7 +24,7 @@ FUTEX_CLOCK_REALTIME: Final = 256
 _WORD: Final = Struct("<I")
 
 
-@syscall(partial="the priority-inheritance operations (LOCK_PI and its kin) are not there: ENOSYS")
+@syscall(partial="The priority-inheritance operations (LOCK_PI and its kin) are not there: ENOSYS.")
 def sys_futex(task: Task, uaddr: Ptr, op: FutexOp, val: UInt, timeout: Hex, uaddr2: Ptr, val3: UInt) -> int:
     """futex(2). `timeout` is a count for the operations that move waiters."""
     command = op & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)

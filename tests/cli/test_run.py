@@ -82,6 +82,20 @@ def test_no_program_in_the_file(contents: bytes, tmp_path: Path) -> None:
     assert said(seen).startswith("./program: ")
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "missing command: see 'uabi-emu --help'"),
+        (["walk"], "no such command 'walk': see 'uabi-emu --help'"),
+        (["syscalls", "--arch", "vax"], "invalid value for '--arch': 'vax' is not one of 'aarch64', 'x86_64': see "
+         "'uabi-emu syscalls --help'"),
+    ],
+)  # fmt: skip
+def test_mistakes_outside_of_run(words: list[str], message: str, tmp_path: Path) -> None:
+    seen = run([*emulator()[:-1], *words], cwd=tmp_path)
+    assert (seen.status, said(seen)) == (125, message)
+
+
 def test_a_name_of_any_bytes_is_said_as_it_is(tmp_path: Path) -> None:
     seen = run([*emulator(), b"./a\xff\nb".decode("utf-8", "surrogateescape")], cwd=tmp_path)
     assert seen.status == 127
