@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from kernel_model.mm.frames import OutOfMemory
-from kernel_model.mm.vma import STACK_GUARD_GAP, VM_GROWSDOWN, VM_SHARED, Vma, VmaTree
-from kernel_model.types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+from kernel_model.mm.vma import STACK_GUARD_GAP, VM_GROWSDOWN, VM_LOCKED, VM_SHARED, Vma, VmaTree
+from kernel_model.types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, SyscallError
 
 if TYPE_CHECKING:
     from kernel_model.mm.frames import FrameAllocator
@@ -39,14 +38,15 @@ RLIMIT_AS: Final = 9
 RLIM_INFINITY: Final = (1 << 64) - 1
 MMAP_MIN_ADDR: Final = 65536
 _FAULT_AROUND: Final = 16 * PAGE_SIZE
+_MIN_PT_LIMIT: Final = 1 << 16
 
 
 class PageTables:
     """Entries, and how faults make them."""
 
     __slots__ = (
-        "_last", "code_flush", "code_frames", "frames", "locked_vm", "own", "pt", "ram", "rlim", "tlb_flush",
-        "total_vm", "vmas",
+        "_last", "_pt_limit", "code_flush", "code_frames", "frames", "locked_vm", "own", "pt", "ram", "rlim",
+        "tlb_flush", "total_vm", "vmas",
     )  # fmt: skip
 
     def __init__(self, frames: FrameAllocator, tlb_flush: Callable[[], None], code_flush: Callable[[], None]) -> None:
@@ -64,6 +64,7 @@ class PageTables:
         """Pages mapped."""
         self.locked_vm = 0
         """Pages of VM_LOCKED mappings."""
+        self._pt_limit = max(_MIN_PT_LIMIT, 2 * frames.total_frames)
         self._last: Vma | None = None
         """The mapping that faulted last: the next fault is mostly there too."""
 
@@ -98,14 +99,25 @@ class PageTables:
                         entry = pt[page] = self.frames.alloc_zeroed() | prot
                         self.own.add(page)
                         return entry
+                    if len(pt) >= self._pt_limit:
+                        self._forget_zero_pages()
                     entry = pt[page] = self.frames.zero_frame | prot & ~W | COW | PINNED
                     return entry
                 return self._fault_file(vma, page, access)
             if entry & access:
                 return entry
             return self._fault_present(vma, page, entry, access)
-        except OutOfMemory:
+        except SyscallError:
             return 0
+
+    def _forget_zero_pages(self) -> None:
+        """A program reads through a vast emptiness: entries must not cost the host more than RAM itself."""
+        zero = self.frames.zero_frame
+        pt = self.pt
+        for page in [page for page, entry in pt.items() if entry & PAGE_MASK == zero]:
+            del pt[page]
+        self._pt_limit = max(self._pt_limit, 2 * len(pt))
+        self.tlb_flush()
 
     def _fault_file(self, vma: Vma, page: int, access: int) -> int:
         """The first access to a page of a mapped file (mm/memory.c:do_fault())."""
@@ -117,20 +129,18 @@ class PageTables:
         frame = mapping.get_frame(index)
         prot = vma.page_prot
         pt = self.pt
-        if vma.vm_flags & VM_SHARED:
-            if access == W:
-                mapping.page_mkwrite(index)
-                entry = pt[page] = frame | prot | PINNED
-            else:
-                entry = pt[page] = frame | prot & ~W | PINNED
-            return entry
+        shared = vma.vm_flags & VM_SHARED
         if access == W:
-            return self._copy(page, frame, prot)
-        entry = pt[page] = frame | prot & ~W | COW | PINNED
-        # fault-around (mm/memory.c:do_fault_around()): its neighbours that are there already
+            if not shared:
+                return self._copy(page, frame, prot)
+            mapping.page_mkwrite(index)
+            entry = pt[page] = frame | prot | PINNED
+            return entry
+        flags = prot & ~W | PINNED if shared else prot & ~W | COW | PINNED
+        entry = pt[page] = frame | flags
+        # mm/memory.c:do_fault_around(): its neighbours that are there already
         start = max(vma.vm_start, page & -_FAULT_AROUND)
         pages = mapping.pages
-        flags = prot & ~W | COW | PINNED
         index += (start - page) >> PAGE_SHIFT
         limit = (mapping.host.i_size + PAGE_SIZE - 1) >> PAGE_SHIFT
         for near in range(start, min(vma.vm_end, (page & -_FAULT_AROUND) + _FAULT_AROUND), PAGE_SIZE):
@@ -171,8 +181,6 @@ class PageTables:
             new = frames.alloc()
             ram = self.ram
             ram[new : new + PAGE_SIZE] = ram[frame : frame + PAGE_SIZE]
-            if new in self.code_frames:
-                self.code_flush()
         self.own.add(page)
         entry = self.pt[page] = new | prot
         return entry
@@ -217,6 +225,8 @@ class PageTables:
         self.vmas.move_start(vma, page)
         vma.vm_pgoff -= grow
         self.total_vm += grow
+        if vma.vm_flags & VM_LOCKED:
+            self.locked_vm += grow
         return vma
 
     # -- taking entries away, and changing them -----------------------------------------------------------------------
@@ -252,10 +262,14 @@ class PageTables:
         return bool(gone)
 
     def protect(self, start: int, end: int, prot: int) -> bool:
-        """Entries in [start, end) allow what `prot` says from now on; did any change? The caller flushes the TLB."""
+        """Entries in [start, end) allow what `prot` says from now on. The caller flushes the TLB if that is so:
+
+        did any lose what it allowed?
+        """
         pt = self.pt
-        pages = self.pages_in(start, end)
-        for page in pages:
-            entry = pt[page]
-            pt[page] = entry & ~_RWX | (prot & ~W if entry & (COW | PINNED) else prot)
-        return bool(pages)
+        lost = 0
+        for page in self.pages_in(start, end):
+            old = pt[page]
+            pt[page] = new = old & ~_RWX | (prot & ~W if old & (COW | PINNED) else prot)
+            lost |= old & ~new
+        return bool(lost)

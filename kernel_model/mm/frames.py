@@ -51,7 +51,7 @@ class FrameAllocator:
 
     __slots__ = (
         "_aside", "_aside_limit", "_bump", "_cache_mark", "_cached", "_end", "_free", "_keep", "_run_end", "_runs",
-        "caches", "code_frames", "faults", "flush_code", "ram", "refs", "release_range", "zero_frame",
+        "_shrinking", "caches", "code_frames", "faults", "flush_code", "ram", "refs", "release_range", "zero_frame",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +91,8 @@ class FrameAllocator:
         self.flush_code: Callable[[], None] = flush_code or _nothing
         self.caches: dict[Shrinker, None] = {}
         """Caches that may be shrunk, least recently filled first."""
+        self._shrinking = False
+        """Caches are made smaller, maybe within a fault: translated code must not be flushed under a running CPU."""
         self._cached = 0
         self._cache_mark = min(self._end // PAGE_SIZE // 4, _CACHE_PAGES)
         self.zero_frame = self.alloc()
@@ -226,7 +228,7 @@ class FrameAllocator:
     def _put_aside(self, frame: int) -> None:
         """A freed frame held code: it is free again after the next flush, which comes when enough of them wait."""
         self._aside.append(frame)
-        if len(self._aside) >= self._aside_limit:
+        if len(self._aside) >= self._aside_limit and not self._shrinking:
             self.flush_code()
             self.code_frames.difference_update(self._aside)
             self._free += self._aside
@@ -245,20 +247,24 @@ class FrameAllocator:
         """Bring the caches back below three quarters of what they may have, as far as their pages are not in use."""
         limit = min(self._end // PAGE_SIZE // 4, _CACHE_PAGES)
         total = sum(cache.shrinkable for cache in self.caches)
+        self._shrinking = True
         for cache in list(self.caches):
             if total <= limit * 3 // 4 or cache is newest:
                 break
             total -= cache.shrink()
+        self._shrinking = False
         self._cached = total
         self._cache_mark = max(limit, total + limit // 4)
 
     def _reclaim(self) -> None:
         """No frame is left: have caches shrunk until some are; OutOfMemory."""
+        self._shrinking = True
         for cache in list(self.caches):
             cache.shrink()
             if len(self._free) >= _BULK_PAGES or self._runs:
-                return
-        if not self._free:
+                break
+        self._shrinking = False
+        if not self._free and not self._runs:
             raise OutOfMemory
 
     # -- counting -----------------------------------------------------------------------------------------------------

@@ -30,14 +30,13 @@ from kernel_model.fs.file import get_file, put_file
 from kernel_model.mm.fault import (
     COW,
     MMAP_MIN_ADDR,
-    PINNED,
     RLIMIT_DATA,
     RLIMIT_MEMLOCK,
     R,
     W,
 )
 from kernel_model.mm.layout import MAX_MAP_COUNT, Layout
-from kernel_model.mm.pagecache import AddressSpace, anonymous_space
+from kernel_model.mm.pagecache import AddressSpace, anonymous_space, fixed_space
 from kernel_model.mm.vma import (
     VM_ACCESS_FLAGS,
     VM_DONTCOPY,
@@ -72,7 +71,7 @@ class MemoryMap(Layout):
     """An address space. Field names are Linux's."""
 
     __slots__ = (
-        "__weakref__", "arg_end", "arg_start", "brk", "def_flags", "end_code", "end_data", "env_end", "env_start",
+        "arg_end", "arg_start", "brk", "def_flags", "end_code", "end_data", "env_end", "env_start",
         "membarrier_state", "sigtramp", "start_brk", "start_code", "start_data", "start_stack", "tagged_addr", "users",
         "vdso", "vdso_end", "vdso_handler",
     )  # fmt: skip
@@ -237,10 +236,8 @@ class MemoryMap(Layout):
         flags = prot | VM_MAY_FLAGS | VM_DONTEXPAND
         if not may_write:
             flags &= ~VM_MAYWRITE
-        vma = self.map_region(addr, len(frames) << PAGE_SHIFT, flags, 0, None, None, name)
-        for i, frame in enumerate(frames):
-            self.pt[addr + (i << PAGE_SHIFT)] = frame | vma.page_prot & ~W | COW | PINNED
-        return vma
+        length = len(frames) << PAGE_SHIFT
+        return self.map_region(addr, length, flags, 0, None, fixed_space(self.frames, frames), name)
 
     # -- munmap and brk -----------------------------------------------------------------------------------------------
     def munmap(self, addr: int, length: int) -> None:
@@ -329,7 +326,7 @@ class MemoryMap(Layout):
         for field in (
             "mmap_base", "mmap_legacy", "tagged_addr", "start_code", "end_code", "start_data", "end_data", "start_brk",
             "brk", "start_stack", "arg_start", "arg_end", "env_start", "env_end", "rlim", "vdso", "vdso_end",
-            "vdso_handler", "sigtramp",
+            "vdso_handler", "sigtramp", "membarrier_state",
         ):  # fmt: skip
             setattr(child, field, getattr(self, field))
         pt = self.pt

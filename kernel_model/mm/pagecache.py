@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
-from kernel_model.abi.errno import ENXIO
+from kernel_model.abi.errno import EIO, ENXIO
 from kernel_model.abi.fcntl import F_SEAL_SEAL
 from kernel_model.mm.vma import VM_MAYWRITE, VM_SHARED
 from kernel_model.types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, SyscallError
@@ -153,7 +153,10 @@ class AddressSpace:
         return b"".join(pieces)
 
     def write(self, pos: int, data: bytes | bytearray | memoryview) -> None:
-        """Put `data` at `pos`; OutOfMemory. The file's size is its inode's business."""
+        """Put `data` at `pos`; OutOfMemory, with the pages that were there before partly written at worst.
+
+        The file's size is its inode's business.
+        """
         ram = self._frames.ram
         code = self._frames.code_frames
         pages = self.pages
@@ -162,6 +165,7 @@ class AddressSpace:
         done = 0
         count = len(data)
         view = memoryview(data)
+        made: list[int] = []
         try:
             while done < count:
                 offset = pos & _OFFSET
@@ -173,6 +177,7 @@ class AddressSpace:
                         frame = pages[index] = self._frames.alloc()
                     else:
                         frame = self.get_frame(index)
+                    made.append(index)
                 ram[frame + offset : frame + offset + length] = view[done : done + length]
                 if track:
                     self.dirty.add(index)
@@ -180,6 +185,10 @@ class AddressSpace:
                     flush = True
                 pos += length
                 done += length
+        except SyscallError:
+            self._frames.put_many([pages.pop(index) for index in made])
+            self.dirty.difference_update(made)
+            raise
         finally:
             if flush:
                 self._frames.flush_code()
@@ -226,9 +235,9 @@ class AddressSpace:
                 if more <= 0:
                     break
                 got += more
-        except BaseException:
+        except (OSError, SyscallError) as error:
             frames.put_many(range(frame, frame + length, PAGE_SIZE))
-            raise
+            raise SyscallError(error.errno or EIO) from None
         if got < length:
             view[got:] = bytes(length - got)
         for i in range(count):
@@ -347,8 +356,17 @@ class AddressSpace:
         index = pos >> PAGE_SHIFT
         if not self._has_data(index):
             return pos
-        while self._has_data(index) and index << PAGE_SHIFT < size:
-            index += 1
+        end = (size + PAGE_SIZE - 1) >> PAGE_SHIFT
+        while index < end:
+            if index in self.pages:
+                index += 1
+            elif self._has_data(index):
+                # All of what lies behind counts as data, up to the next hole.
+                i = bisect_right(self._holes, index)
+                behind = (self.backed_size + PAGE_SIZE - 1) >> PAGE_SHIFT
+                index = min(behind, self._holes[i]) if i < len(self._holes) else behind
+            else:
+                break
         return min(index << PAGE_SHIFT, size)
 
     def _has_data(self, index: int) -> bool:
@@ -427,6 +445,13 @@ class AddressSpace:
                         changed = True
             if changed:
                 vma.vm_mm.tlb_flush()
+
+
+def fixed_space(frames: FrameAllocator, pages: list[int]) -> AddressSpace:
+    """Frames of the kernel's own as something that can be mapped; they stay when nothing does."""
+    space = AddressSpace(frames, AnonymousHost(len(pages) << PAGE_SHIFT))
+    space.pages.update(enumerate(pages))
+    return space
 
 
 def anonymous_space(frames: FrameAllocator, size: int) -> AddressSpace:

@@ -21,7 +21,7 @@ from kernel_model.mm.mm import MemoryMap
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user
 from kernel_model.mm.vma import STACK_GUARD_GAP
 from kernel_model.types import PAGE_SIZE, SyscallError
-from tests.mm.space import make_space
+from tests.mm.space import check, make_frames, make_space
 
 ANON = MAP_PRIVATE | MAP_ANONYMOUS
 TOP = 0x7000_0000_0000
@@ -145,6 +145,20 @@ def test_terabytes_of_nothing_cost_nothing() -> None:
     mm.munmap(0, mm.task_size)
     assert not len(mm.vmas)
     assert mm.total_vm == 0
+
+
+def test_reading_through_emptiness_does_not_fill_the_host() -> None:
+    space = make_space(make_frames(1 << 20))
+    mm = space.mm
+    pages = 200_000
+    at = mm.mmap(0, pages * PAGE_SIZE, 3, ANON)
+    assert space.store(at, b"kept")
+    for page in range(at, at + pages * PAGE_SIZE, PAGE_SIZE):
+        assert mm.handle_fault(page, 1)
+        assert len(mm.pt) <= 1 << 16
+    assert space.flushes == 3
+    assert space.load(at, 4) == b"kept"
+    check([mm], [], mm.frames)
 
 
 def test_too_many_mappings() -> None:
