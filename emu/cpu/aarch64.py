@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from struct import Struct
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -19,10 +18,15 @@ UC_CPU_ARM64_MAX: Final = 3
 REG_X0, REG_X29, REG_X30, REG_NZCV, REG_SP = 199, 1, 2, 3, 4
 REG_PC, REG_CPACR, REG_TPIDR_EL0, REG_TPIDRRO_EL0, REG_PSTATE = 260, 261, 262, 263, 265
 REG_CP, REG_FPCR, REG_FPSR, REG_V0 = 290, 291, 292, 228
+_V: Final = tuple(range(REG_V0, REG_V0 + 32))
 X: Final = (*range(REG_X0, REG_X0 + 29), REG_X29, REG_X30)
 
 # Numbers that UC_HOOK_INTR brings (QEMU's EXCP_*, target/arm/cpu.h)
 _EXCP_UDEF, _EXCP_SWI, _EXCP_PREFETCH_ABORT, _EXCP_DATA_ABORT, _EXCP_BKPT = 1, 2, 3, 4, 7
+
+# struct user_fpsimd_state: vregs[32], fpsr, fpcr, 8 of padding
+_USER_FPSIMD_STATE: Final = (*range(0, 512, 16), 512, 516)
+_FPREGS_BYTES: Final = 528
 
 _CALL: Final = Struct("<10Q").unpack_from
 _ONE: Final = Struct("<Q").pack_into
@@ -63,6 +67,7 @@ class Aarch64Cpu(UnicornCpu):
         self._enter = RegisterBatch(engine.handle, (REG_SP, REG_PC))
         self._enter_flags = RegisterBatch(engine.handle, (REG_SP, REG_PC, REG_PSTATE))
         self._leave = RegisterBatch(engine.handle, (X[8], REG_SP, REG_PC, REG_PSTATE))
+        self._fpregs = RegisterBatch(engine.handle, (*_V, REG_FPSR, REG_FPCR), _USER_FPSIMD_STATE, _FPREGS_BYTES)
         self._read_batch = lib.uc_reg_read_batch
         self._write_batch = lib.uc_reg_write_batch
 
@@ -130,25 +135,18 @@ class Aarch64Cpu(UnicornCpu):
 
     def read_fpregs(self) -> bytes:
         """See `Cpu`."""
-        vectors = (ctypes.c_uint8 * 512)()
-        for i in range(32):
-            self.engine.read_structure(REG_V0 + i, (ctypes.c_uint8 * 16).from_buffer(vectors, 16 * i))
-        status = self.engine.read_register(REG_FPSR) & 0xFFFF_FFFF
-        control = self.engine.read_register(REG_FPCR) & 0xFFFF_FFFF
-        return bytes(vectors) + status.to_bytes(4, "little") + control.to_bytes(4, "little") + bytes(8)
+        self._read_batch(*self._fpregs.read_args)
+        return self._fpregs.values.tobytes()
 
     def write_fpregs(self, data: bytes) -> None:
         """See `Cpu`."""
-        vectors = (ctypes.c_uint8 * 512).from_buffer_copy(data)
-        for i in range(32):
-            self.engine.write_structure(REG_V0 + i, (ctypes.c_uint8 * 16).from_buffer(vectors, 16 * i))
-        self.engine.write_register(REG_FPSR, int.from_bytes(data[512:516], "little"))
-        self.engine.write_register(REG_FPCR, int.from_bytes(data[516:520], "little"))
+        self._fpregs.values[:] = data
+        self._write_batch(*self._fpregs.write_args)
 
     def start_thread(self, pc: int, sp: int) -> None:
         """See `Cpu`."""
         self.write_gregs([0] * 31 + [sp, pc, 0])
-        self.write_fpregs(bytes(528))
+        self.write_fpregs(bytes(_FPREGS_BYTES))
         self.set_tls(0)
 
     def hwcaps(self) -> tuple[int, int]:

@@ -99,20 +99,23 @@ lib: Final = _load()
 
 
 class RegisterBatch:
-    """A fixed list of 64-bit registers that are read or written by one call of the library.
+    """Registers that one call of the library reads or writes, each at its own place in a piece of memory.
 
-    `values` is the memory they are read to and written from: 8 bytes each, in the order of `ids`.
+    `values` is that memory, `offsets` where in it each register of `ids` has its bytes, as many as the engine says;
+    without them 8 bytes each, one after the other.
     """
 
     __slots__ = ("_ids", "_pointers", "read_args", "values", "write_args")
 
-    def __init__(self, engine: ctypes.c_void_p, ids: Sequence[int]) -> None:
+    def __init__(
+        self, engine: ctypes.c_void_p, ids: Sequence[int], offsets: Sequence[int] = (), size_bytes: int = 0
+    ) -> None:
         count = len(ids)
         self._ids = (ctypes.c_int * count)(*ids)
-        buffer = (ctypes.c_uint64 * count)()
+        buffer = (ctypes.c_uint8 * (size_bytes or 8 * count))()
         self.values = memoryview(buffer).cast("B")
         base = ctypes.addressof(buffer)
-        self._pointers = (ctypes.c_void_p * count)(*(base + 8 * i for i in range(count)))
+        self._pointers = (ctypes.c_void_p * count)(*(base + at for at in offsets or range(0, 8 * count, 8)))
         self.read_args = self.write_args = (
             engine,
             ctypes.c_void_p(ctypes.addressof(self._ids)),

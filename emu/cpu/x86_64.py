@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
+from functools import cache
 from struct import Struct
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -36,6 +36,17 @@ _FIVE: Final = Struct("<5Q").pack_into
 _HANDLER_CLEARS: Final = 1 << 8 | 1 << 16 | 1 << 10 | 1 << 14 | 1 << 18  # TF, RF, DF, NT, AC
 _THREE: Final = Struct("<3Q").pack_into
 _U64: Final = (1 << 64) - 1
+
+# FXSAVE in 64-bit mode (Intel SDM volume 1, table 10-2). Its tags, a bit for each register in use, stand behind it as
+# the engine has them: a word of two bits each, both set for an empty one.
+_FXSAVE_BYTES: Final = 512
+_FXSAVE_FTW: Final = 4
+_FXSAVE_MXCSR_MASK: Final = 28
+_FXSAVE_REGISTERS: Final = (
+    REG_FPCW, REG_FPSW, REG_FPTAG, REG_MXCSR, *range(REG_FP0, REG_FP0 + 8), *range(REG_XMM0, REG_XMM0 + 16),
+)  # fmt: skip
+_FXSAVE_OFFSETS: Final = (0, 2, _FXSAVE_BYTES, 24, *range(32, 160, 16), *range(160, 416, 16))
+_TAG_WORD_OF: Final = Struct("<H").unpack_from
 _SYSCALL_BYTES: Final = 2
 
 # A page that only the CPU sees: descriptor table, an `iretq`, and the frame for it to pop. It lies where Linux's own
@@ -73,6 +84,18 @@ _VECTORS: Final = {
 }
 
 
+@cache
+def _abridged_tags(word: int) -> int:
+    """FXSAVE's tags."""
+    return sum(1 << i for i in range(8) if word >> 2 * i & 3 != 3)
+
+
+@cache
+def _full_tags(used: int) -> bytes:
+    """The engine's tag word."""
+    return sum(3 << 2 * i for i in range(8) if not used >> i & 1).to_bytes(2, "little")
+
+
 class X8664Cpu(UnicornCpu):
     """See `UnicornCpu`."""
 
@@ -95,6 +118,10 @@ class X8664Cpu(UnicornCpu):
         self._pc_after = 0
         self._flags = 0
         self._enter = RegisterBatch(self.engine.handle, (REG_RSP, REG_RIP, REG_RCX, _R[3], REG_RFLAGS))
+        # Two areas, for what a program wrote into the fields that are no register's is not to be read back.
+        self._fpregs_read = RegisterBatch(engine.handle, _FXSAVE_REGISTERS, _FXSAVE_OFFSETS, _FXSAVE_BYTES + 2)
+        self._fpregs_written = RegisterBatch(engine.handle, _FXSAVE_REGISTERS, _FXSAVE_OFFSETS, _FXSAVE_BYTES + 2)
+        self._fpregs_read.values[_FXSAVE_MXCSR_MASK : _FXSAVE_MXCSR_MASK + 4] = (0xFFFF).to_bytes(4, "little")
         self._read_batch = lib.uc_reg_read_batch
         self._write_batch = lib.uc_reg_write_batch
         self.engine.hook(binding.UC_HOOK_INSN, binding.INSN_CALLBACK(self._make_syscall()), INS_SYSCALL)
@@ -212,38 +239,17 @@ class X8664Cpu(UnicornCpu):
         super().write_gregs([*values[:16], values[16] + self._pc_bias & _U64, values[17]])
 
     def read_fpregs(self) -> bytes:
-        """See `Cpu`; the layout of FXSAVE in 64-bit mode (Intel SDM volume 1, table 10-2)."""
-        engine = self.engine
-        area = bytearray(512)
-        area[0:2] = (engine.read_register(REG_FPCW) & 0xFFFF).to_bytes(2, "little")
-        area[2:4] = (engine.read_register(REG_FPSW) & 0xFFFF).to_bytes(2, "little")
-        tags = engine.read_register(REG_FPTAG) & 0xFFFF
-        area[4] = sum(1 << i for i in range(8) if tags >> 2 * i & 3 != 3)
-        area[24:28] = (engine.read_register(REG_MXCSR) & 0xFFFF_FFFF).to_bytes(4, "little")
-        area[28:32] = (0xFFFF).to_bytes(4, "little")
-        for i in range(8):
-            register = (ctypes.c_uint8 * 10)()
-            engine.read_structure(REG_FP0 + i, register)
-            area[32 + 16 * i : 42 + 16 * i] = bytes(register)
-        for i in range(16):
-            vector = (ctypes.c_uint8 * 16)()
-            engine.read_structure(REG_XMM0 + i, vector)
-            area[160 + 16 * i : 176 + 16 * i] = bytes(vector)
-        return bytes(area)
+        """See `Cpu`."""
+        area = self._fpregs_read.values
+        self._read_batch(*self._fpregs_read.read_args)
+        area[_FXSAVE_FTW] = _abridged_tags(_TAG_WORD_OF(area, _FXSAVE_BYTES)[0])
+        return area[:_FXSAVE_BYTES].tobytes()
 
     def write_fpregs(self, data: bytes) -> None:
         """See `Cpu`."""
-        engine = self.engine
-        engine.write_register(REG_FPCW, int.from_bytes(data[0:2], "little"))
-        engine.write_register(REG_FPSW, int.from_bytes(data[2:4], "little"))
-        engine.write_register(REG_FPTAG, sum(3 << 2 * i for i in range(8) if not data[4] >> i & 1))
-        engine.write_register(REG_MXCSR, int.from_bytes(data[24:28], "little") & 0xFFFF)
-        for i in range(8):
-            offset = 32 + 16 * i
-            engine.write_structure(REG_FP0 + i, (ctypes.c_uint8 * 10).from_buffer_copy(data[offset : offset + 10]))
-        for i in range(16):
-            offset = 160 + 16 * i
-            engine.write_structure(REG_XMM0 + i, (ctypes.c_uint8 * 16).from_buffer_copy(data[offset : offset + 16]))
+        area = self._fpregs_written.values
+        area[:] = data + _full_tags(data[_FXSAVE_FTW])
+        self._write_batch(*self._fpregs_written.write_args)
 
     def start_thread(self, pc: int, sp: int) -> None:
         """See `Cpu`."""
