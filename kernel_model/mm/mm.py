@@ -39,6 +39,7 @@ from kernel_model.mm.layout import MAX_MAP_COUNT, Layout
 from kernel_model.mm.pagecache import AddressSpace, anonymous_space, fixed_space
 from kernel_model.mm.vma import (
     VM_ACCESS_FLAGS,
+    VM_ACCOUNT,
     VM_DONTCOPY,
     VM_DONTEXPAND,
     VM_EXEC,
@@ -62,7 +63,6 @@ from kernel_model.types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, SyscallError, p
 if TYPE_CHECKING:
     from kernel_model.arch import Arch
     from kernel_model.fs.file import File
-    from kernel_model.kernel import Kernel
     from kernel_model.mm.frames import FrameAllocator
     from kernel_model.task import Task
 
@@ -169,6 +169,8 @@ class MemoryMap(Layout):
             raise SyscallError(errno.EINVAL)
         if flags & MAP_NORESERVE:
             vm_flags |= VM_NORESERVE
+        elif vm_flags & (VM_SHARED | VM_WRITE) == VM_WRITE:
+            vm_flags |= VM_ACCOUNT
         self.map_region(addr, length, vm_flags, pgoff, file, mapping)
         if vm_flags & VM_LOCKED or flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE:
             self.populate(addr, addr + length)
@@ -267,7 +269,7 @@ class MemoryMap(Layout):
             else:
                 if new > self.task_size or not self.is_free(old, new - old + PAGE_SIZE):
                     return self.brk
-                flags = VM_READ | VM_WRITE | VM_MAY_FLAGS | self.def_flags
+                flags = VM_READ | VM_WRITE | VM_MAY_FLAGS | VM_ACCOUNT | self.def_flags
                 if flags & VM_LOCKED:
                     if (self.locked_vm << PAGE_SHIFT) + new - old > self.rlimit(RLIMIT_MEMLOCK):
                         return self.brk
@@ -393,8 +395,3 @@ class MemoryMap(Layout):
         if vma.vm_start <= self.start_stack <= vma.vm_end:
             return "[stack]"
         return ""
-
-
-def mm_alloc(kernel: Kernel) -> MemoryMap:
-    """An empty address space of that machine."""
-    return MemoryMap(kernel.frames, kernel.arch, tlb_flush=kernel.cpu.flush_tlb, code_flush=kernel.cpu.flush_code)

@@ -5,11 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi import errno
-from kernel_model.mm.vma import VM_ACCESS_FLAGS, VM_GROWSDOWN, VM_SEALED
+from kernel_model.mm.vma import (
+    VM_ACCESS_FLAGS,
+    VM_ACCOUNT,
+    VM_GROWSDOWN,
+    VM_NORESERVE,
+    VM_SEALED,
+    VM_SHARED,
+    VM_WRITE,
+)
 from kernel_model.types import PAGE_MASK, SyscallError, page_align_up
 
 if TYPE_CHECKING:
     from kernel_model.mm.mm import MemoryMap
+    from kernel_model.mm.vma import Vma
 
 PROT_SEM: Final = 8
 PROT_GROWSDOWN: Final = 0x0100_0000
@@ -53,6 +62,7 @@ def do_mprotect(mm: MemoryMap, start: int, length: int, prot: int) -> None:
             if vma.vm_flags & VM_SEALED:
                 raise SyscallError(errno.EPERM)
             if flags != vma.vm_flags:
+                flags = _accounted(mm, vma, flags)
                 mm.check_protect_limits(vma.vm_flags, flags, stop - start)
                 vma = mm.change_flags(start, stop, vma, flags)
                 flush |= mm.protect(start, stop, vma.page_prot)
@@ -66,3 +76,13 @@ def do_mprotect(mm: MemoryMap, start: int, length: int, prot: int) -> None:
     finally:
         if flush:
             mm.tlb_flush()
+
+
+def _accounted(mm: MemoryMap, vma: Vma, flags: int) -> int:
+    """mm/mprotect.c:mprotect_fixup(): memory counts as committed once it could be written, until it can't have been."""
+    if flags & VM_WRITE:
+        if not vma.vm_flags & (VM_ACCOUNT | VM_WRITE | VM_SHARED | VM_NORESERVE):
+            return flags | VM_ACCOUNT
+    elif vma.mapping is None and mm.own.isdisjoint(mm.pages_in(vma.vm_start, vma.vm_end)):
+        return flags & ~VM_ACCOUNT
+    return flags
