@@ -35,6 +35,7 @@ _RND_PRIVILEGED: Final = (0x40045201, 0x40085203, 0x5204, 0x5206, 0x5207)
 class NullFile(File):
     """/dev/null: nothing comes out, everything goes in."""
 
+    DISCARDS = True
     __slots__ = ()
 
     def read(self, task: Task, count: int) -> bytes:
@@ -91,6 +92,7 @@ class FullFile(ZeroFile):
 class RandomFile(NullFile):
     """/dev/random and /dev/urandom."""
 
+    DISCARDS = False
     __slots__ = ()
 
     def read(self, task: Task, count: int) -> bytes:

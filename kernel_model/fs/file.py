@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from kernel_model.abi import errno
 from kernel_model.types import SyscallError
@@ -36,6 +36,9 @@ class File:
     A call that can't go on yet raises `kernel_model.wait.Blocked` unless O_NONBLOCK is set (then EAGAIN); it must have
     changed nothing, for it is made again from the start when what it waits for has happened.
     """
+
+    DISCARDS: ClassVar = False
+    """What is written is thrown away unread: even a bad buffer will do (drivers/char/mem.c:write_null())."""
 
     __slots__ = ("f_count", "f_flags", "f_owner", "f_path", "f_pos", "inode")
 

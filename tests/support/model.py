@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,12 @@ class IdleCpu:
 
     def set_gs(self, value: int) -> None:
         self.gs = value
+
+    def enter_handler(self, pc: int, sp: int, return_pc: int, flags: int) -> None:
+        self.gregs[self.pc_index], self.gregs[self.sp_index] = pc, sp
+
+    def leave_handler(self, number: int, sp: int, pc: int, flags: int) -> None:
+        self.gregs[self.pc_index], self.gregs[self.sp_index] = pc, sp
 
     def save_context(self, context: object | None) -> object:
         return list(self.gregs), self.tls
@@ -172,4 +179,5 @@ def make_model(arch: str = "x86_64", *, seed: int = 1, ram_bytes: int = 64 << 20
     task.cred = type(task.cred).of(0, 0, ())
     task.mm = MemoryMap(frames, module, tlb_flush=cpu.flush_tlb, code_flush=cpu.flush_code)
     task.mm.rlim = task.signal.rlim
+    weakref.finalize(kernel, host.close)
     return Model(kernel, cpu, task)
