@@ -13,7 +13,7 @@ from pathlib import Path as HostPath
 from typing import Any
 
 from kernel_model.abi import errno
-from kernel_model.abi.fcntl import AT_FDCWD, O_CLOEXEC, O_NONBLOCK
+from kernel_model.abi.fcntl import AT_FDCWD, O_CLOEXEC, O_NONBLOCK, O_PATH
 from kernel_model.fs import vfs
 from kernel_model.fs.file import File, put_file
 from kernel_model.fs.mount import TreeOptions, build_tree
@@ -237,16 +237,23 @@ class Modelled:
                 put_file(file, self.task)
 
     def write(self, index: int, data: bytes, pos: int | None) -> int:
-        file = self.kept[index]
+        file = self._checked(index, pos)
         if not file.writable:
             raise SyscallError(errno.EBADF)
         return file.write(self.task, data) if pos is None else file.pwrite(self.task, data, pos)
 
     def read(self, index: int, count: int, pos: int | None) -> bytes:
-        file = self.kept[index]
+        file = self._checked(index, pos)
         if not file.readable:
             raise SyscallError(errno.EBADF)
         return file.read(self.task, count) if pos is None else file.pread(self.task, count, pos)
+
+    def _checked(self, index: int, pos: int | None) -> File:
+        """What the system calls check before they ask for read or write."""
+        file = self.kept[index]
+        if pos is not None and stat.S_ISFIFO(file.inode.i_mode) and not file.f_flags & O_PATH:
+            raise SyscallError(errno.ESPIPE)
+        return file
 
     def seek(self, index: int, offset: int, whence: int) -> int:
         return self.kept[index].llseek(self.task, offset, whence)
