@@ -247,7 +247,11 @@ class Layout(PageTables):
         if end > self._searched_to:
             below = self.vmas.before(start)
             above = self.vmas.find(end)
-            hole = (self.task_size if above is None else above.vm_start) - (0 if below is None else below.vm_end)
-            self._largest_hole = max(self._largest_hole, hole)
+            low = 0 if below is None else below.vm_end
+            high = self.task_size if above is None else above.vm_start
+            if low < self._searched_to:
+                self._searched_to = high
+            else:
+                self._largest_hole = max(self._largest_hole, high - low)
         if flush:
             self.tlb_flush()
