@@ -229,7 +229,11 @@ def run_case(case: Case, arch: str, how: str, base: Path, *, more: bool, timeout
     if how == "qemu":
         prefix = [str(qemu(arch))]
     elif how == "ours":
-        prefix = emulator("--bind", f"{work}:{work}:rw") if case.tag == "w" else emulator()
+        options = ["--bind", f"{work}:{work}:rw"] if case.tag == "w" else []
+        if arch != HOST_ARCH and (programs / "busybox").exists():
+            # the host's own shell, which popen(3) starts, is of the other architecture
+            options += ["--bind", f"{programs / 'busybox'}:/bin/sh"]
+        prefix = emulator(*options)
     environment = {
         "PATH": str(programs),
         "HOME": str(work),
