@@ -22,16 +22,15 @@ from kernel_model.abi.signal import (
     SIGILL,
     SIGSEGV,
     SIGTRAP,
-    STACK_T,
     TRAP_BRKPT,
     TRAP_TRACE,
 )
-from kernel_model.mm.uaccess import copy_from_user, copy_to_user, get_user
+from kernel_model.mm.uaccess import copy_to_user, get_user, put_user
 from kernel_model.signal.action import set_blocked
 from kernel_model.signal.altstack import restore_altstack, sas_ss_flags
 from kernel_model.signal.sighand import SigInfo
 from kernel_model.signal.siginfo import pack
-from kernel_model.types import U32_MASK, U64_MASK, SyscallError, UserPtr
+from kernel_model.types import U64_MASK, SyscallError, UserPtr
 
 if TYPE_CHECKING:
     from kernel_model.signal.sighand import SigAction
@@ -71,6 +70,9 @@ _FRAME_BYTES: Final = 4688
 _UC: Final = 128
 _MASK: Final = struct.Struct("<Q")
 _RECORD: Final = struct.Struct("<II")
+# from uc_flags to the end of the first record
+_FRAME: Final = struct.Struct("<16xQi4xQQ128x35Q8xIIII512s")
+_FPSR_FPCR: Final = struct.Struct("<II")
 _FPSIMD: Final = struct.Struct("<IIII512s")
 _ESR: Final = struct.Struct("<IIQ")
 _EXTRA: Final = struct.Struct("<IIQI12x")
@@ -131,25 +133,24 @@ def setup_rt_frame(task: Task, info: SigInfo, action: SigAction, mask: int) -> N
     frame = next_frame - _FRAME_BYTES
     if frame < 0:
         raise SyscallError(errno.EFAULT)
-    records = bytearray()
     fpregs = cpu.read_fpregs()
-    fpsr, fpcr = int.from_bytes(fpregs[512:516], "little"), int.from_bytes(fpregs[516:520], "little")
-    records += _FPSIMD.pack(_FPSIMD_MAGIC, _FPSIMD.size, fpsr, fpcr, fpregs[:512])
+    fpsr, fpcr = _FPSR_FPCR.unpack_from(fpregs, 512)
+    flags = sas.flags - (1 << 32 if sas.flags >> 31 else 0)
+    data = _FRAME.pack(
+        sas.sp, flags, sas.size, mask, task.fault_address, *regs, _FPSIMD_MAGIC, _FPSIMD.size, fpsr, fpcr, fpregs[:512]
+    )
     if task.error_code:
-        records += _ESR.pack(_ESR_MAGIC, _ESR.size, task.error_code)
-    records += _RECORD.pack(0, 0)
-    data = bytearray(_RECORDS - _UC)
-    STACK_T.pack_into(data, _STACK - _UC, sas.sp, sas.flags - (1 << 32 if sas.flags >> 31 else 0), sas.size)
-    _MASK.pack_into(data, _SIGMASK - _UC, mask)
-    _SIGCONTEXT.pack_into(data, _MCONTEXT - _UC, task.fault_address, *regs)
+        data += _ESR.pack(_ESR_MAGIC, _ESR.size, task.error_code)
+    data += _RECORD.pack(0, 0)
     mm = task.mm
-    copy_to_user(mm, UserPtr(next_frame), _FRAME_RECORD.pack(regs[29], regs[30]))
-    copy_to_user(mm, UserPtr(frame + _UC), data + records)
-    regs[0] = info.signo
+    put_user(mm, UserPtr(next_frame), _FRAME_RECORD, regs[29], regs[30])
     if action.flags & SA_SIGINFO:
-        copy_to_user(mm, UserPtr(frame), pack(info))
+        copy_to_user(mm, UserPtr(frame), pack(info) + data)
         regs[1] = frame
         regs[2] = frame + _UC
+    else:
+        copy_to_user(mm, UserPtr(frame + _UC), data)
+    regs[0] = info.signo
     regs[29] = next_frame
     regs[30] = action.restorer if action.flags & SA_RESTORER else mm.sigtramp
     regs[_SP] = frame
@@ -206,7 +207,7 @@ def restore_frame(task: Task) -> None:
     """rt_sigreturn(2): everything the frame holds; an error when it is not sound."""
     cpu = task.kernel.cpu
     mm = task.mm
-    frame = cpu.read_gregs()[_SP]
+    _number, frame, *_ = cpu.read_call()
     if frame % 16 or frame + _FRAME_BYTES > mm.task_size:
         raise SyscallError(errno.EFAULT)
     set_blocked(task, get_user(mm, UserPtr(frame + _SIGMASK), _MASK)[0])
@@ -217,9 +218,9 @@ def restore_frame(task: Task) -> None:
     records = _parse_records(task, frame)
     if not records.fpsimd or records.fpsimd_bytes != _FPSIMD.size:
         raise SyscallError(errno.EINVAL)
-    _, _, fpsr, fpcr, vectors = _FPSIMD.unpack(copy_from_user(mm, UserPtr(records.fpsimd), _FPSIMD.size))
+    _, _, fpsr, fpcr, vectors = get_user(mm, UserPtr(records.fpsimd), _FPSIMD)
     cpu.write_gregs(regs)
-    cpu.write_fpregs(vectors + (fpsr & U32_MASK).to_bytes(4, "little") + fpcr.to_bytes(4, "little") + bytes(8))
+    cpu.write_fpregs(vectors + _FPSR_FPCR.pack(fpsr, fpcr) + bytes(8))
     restore_altstack(task, UserPtr(frame + _STACK), regs[_SP], MIN_SS_SIZE)
 
 

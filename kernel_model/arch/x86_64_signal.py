@@ -20,7 +20,6 @@ from kernel_model.abi.signal import (
     SIGILL,
     SIGSEGV,
     SIGTRAP,
-    STACK_T,
     TRAP_TRACE,
 )
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user, get_user
@@ -56,9 +55,10 @@ _FPE_CODES: Final = ((0x01, 7), (0x04, 3), (0x08, 4), (0x12, 5), (0x20, 6))
 """Exception flags to FPE_FLTINV, FLTDIV, FLTOVF, FLTUND, FLTRES; the first that fits."""
 
 # struct rt_sigframe: pretcode; ucontext: uc_flags, uc_link; uc_stack; sigcontext; uc_sigmask
-_UC_HEAD: Final = struct.Struct("<QQQ")
 # struct sigcontext: r8 .. eflags, cs, gs, fs, ss, err, trapno, oldmask, cr2, fpstate, reserved
 _SIGCONTEXT: Final = struct.Struct("<18Q4H5Q64x")
+# pretcode to uc_sigmask
+_FRAME: Final = struct.Struct("<3QQi4xQ18Q4H5Q64xQ")
 _MASK: Final = struct.Struct("<Q")
 _UC: Final = 8
 _STACK: Final = 24
@@ -137,15 +137,10 @@ def setup_rt_frame(task: Task, info: SigInfo, action: SigAction, mask: int) -> N
         raise SyscallError(errno.EFAULT)
     mm = task.mm
     copy_to_user(mm, UserPtr(fpstate), cpu.read_fpregs())
-    data = bytearray(_SIGINFO)
-    _MASK.pack_into(data, 0, action.restorer)
-    _MASK.pack_into(data, _UC, _UC_FLAGS)
-    STACK_T.pack_into(data, _STACK, sas.sp, _signed(sas.flags), sas.size)
-    _SIGCONTEXT.pack_into(
-        data, _MCONTEXT, *regs, _USER_CS, 0, 0, _USER_DS,
-        task.error_code, task.trap_nr, mask, task.fault_address, fpstate,
+    data = _FRAME.pack(
+        action.restorer, _UC_FLAGS, 0, sas.sp, _signed(sas.flags), sas.size, *regs, _USER_CS, 0, 0, _USER_DS,
+        task.error_code, task.trap_nr, mask, task.fault_address, fpstate, mask,
     )  # fmt: skip
-    _MASK.pack_into(data, _SIGMASK, mask)
     if action.flags & SA_SIGINFO:
         data += pack(info)
     copy_to_user(mm, UserPtr(frame), data)
@@ -169,8 +164,8 @@ def restore_frame(task: Task) -> None:
     """rt_sigreturn(2): everything the frame holds; EFAULT when it is not sound."""
     cpu = task.kernel.cpu
     mm = task.mm
-    now = cpu.read_gregs()
-    frame = now[_SP] - 8
+    _number, sp, _pc, flags, *_ = cpu.read_call()
+    frame = sp - 8
     if frame < 0 or frame + _FRAME_BYTES > mm.task_size:
         raise SyscallError(errno.EFAULT)
     set_blocked(task, get_user(mm, UserPtr(frame + _SIGMASK), _MASK)[0])
@@ -180,7 +175,7 @@ def restore_frame(task: Task) -> None:
     if cs | 3 != _USER_CS:
         # QUIRK: rt_sigreturn into a 32-bit code segment is SIGSEGV: there is no compatibility mode.
         raise SyscallError(errno.EFAULT)
-    regs[_FLAGS] = now[_FLAGS] & ~_FIX_EFLAGS | regs[_FLAGS] & _FIX_EFLAGS
+    regs[_FLAGS] = flags & ~_FIX_EFLAGS | regs[_FLAGS] & _FIX_EFLAGS
     if fpstate:
         area = copy_from_user(mm, UserPtr(fpstate), _FPSTATE_BYTES)
         if fpstate % 16 or int.from_bytes(area[24:28], "little") & ~_MXCSR_MASK:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from kernel_model.abi.resource import default_limits
 from kernel_model.abi.signal import SIG_DFL, SIGCHLD
 from kernel_model.wait import WaitQueue
 
 
-@dataclass(frozen=True, slots=True)
-class SigAction:
+class SigAction(NamedTuple):
     """`struct k_sigaction`. `handler`: SIG_DFL, SIG_IGN or an address; `mask` as `Task.blocked`."""
 
     handler: int = SIG_DFL
@@ -35,8 +34,7 @@ class SighandStruct:
         return self.action.get(signal, _DEFAULT)
 
 
-@dataclass(frozen=True, slots=True)
-class SigInfo:
+class SigInfo(NamedTuple):
     """`siginfo_t`: signo, errno, code, and the fields of its kind by Linux's names (pid, uid, addr, value, status ...).
 
     `raw`: the whole structure as rt_sigqueueinfo(2) gave it; empty for one that the kernel made.

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from kernel_model.abi import errno
 from kernel_model.abi import signal as abi
 from kernel_model.abi.time import NSEC_PER_SEC, NSEC_PER_USEC, TIMESPEC, USEC_PER_SEC
+from kernel_model.arch import signal_ops
 from kernel_model.cred import CAP_KILL
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user, get_user, put_user
+from kernel_model.signal.send import force_signal, send_signal
 from kernel_model.signal.sighand import SigAction, SigInfo
 from kernel_model.syscalls import kinds
 from kernel_model.syscalls.declare import Pid, Signal, Size, UInt, syscall
@@ -88,7 +90,6 @@ def sys_rt_sigpending(task: Task, uset: kinds.OutSigSet, sigsetsize: Size) -> in
 @syscall()
 def sys_sigaltstack(task: Task, uss: kinds.StackT, uoss: kinds.OutStackT) -> int:
     """sigaltstack(2)."""
-    from kernel_model.arch import signal_ops
     from kernel_model.signal.altstack import sas_ss_flags, set_altstack
 
     kernel = task.kernel
@@ -108,8 +109,6 @@ def sys_sigaltstack(task: Task, uss: kinds.StackT, uoss: kinds.OutStackT) -> int
 @syscall()
 def sys_rt_sigreturn(task: Task) -> int:
     """rt_sigreturn(2): back from a handler. A frame that is not sound is SIGSEGV."""
-    from kernel_model.arch import signal_ops
-    from kernel_model.signal.send import force_signal
 
     ops = signal_ops(task.kernel.arch.NAME)
     task.restart_block = None
@@ -137,7 +136,6 @@ def _may_kill(task: Task, target: Task, sig: int) -> bool:
 
 def _send(task: Task, target: Task, info: SigInfo, *, group: bool) -> None:
     """Check and send; signal 0 only checks. EINVAL, EPERM, EAGAIN."""
-    from kernel_model.signal.send import send_signal
 
     if not 0 <= info.signo <= abi.NSIG:
         raise SyscallError(errno.EINVAL)

@@ -43,7 +43,7 @@ class IdleCpu:
     stopped: bool = False
 
     def read_call(self) -> CallRegisters:
-        return (0, self.gregs[self.sp_index], self.gregs[self.pc_index], 0, 0, 0, 0, 0, 0, 0)
+        return (0, self.gregs[self.sp_index], self.gregs[self.pc_index], self.gregs[-1], 0, 0, 0, 0, 0, 0)
 
     def write_result(self, value: int) -> None:
         self.results.append(value)
