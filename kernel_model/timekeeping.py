@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from kernel_model.host import Host
     from kernel_model.task import Task
 
+KTIME_MAX_NS: Final = (1 << 63) - 1
+"""No clock goes further (include/linux/ktime.h): three hundred years after boot."""
 VIRTUAL_ENTRY_NS: Final = 1_000
 VIRTUAL_EPOCH_NS: Final = 1_735_689_600 * abi.NSEC_PER_SEC
 """What CLOCK_REALTIME is ahead of CLOCK_MONOTONIC under virtual time, until the guest sets it."""
@@ -161,7 +163,7 @@ class Timekeeper:
 
         Virtual time jumps there instead, and it is over.
         """
-        left_ns = deadline_ns - self.monotonic_ns()
+        left_ns = min(deadline_ns, KTIME_MAX_NS) - self.monotonic_ns()
         if left_ns <= 0:
             return 0
         if self.virtual:
