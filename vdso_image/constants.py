@@ -1,0 +1,49 @@
+"""The names that the assembly sources may use for numbers, each from where the number is decided."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kernel_model.abi import time as abi
+from kernel_model.bounce import NO_CALL, REDIRECT
+from kernel_model.syscalls.table import names as calls_of
+from vdso_image import vvar
+
+FINE: Final = (abi.CLOCK_REALTIME, abi.CLOCK_MONOTONIC, abi.CLOCK_MONOTONIC_RAW, abi.CLOCK_BOOTTIME, abi.CLOCK_TAI)
+COARSE: Final = (abi.CLOCK_REALTIME_COARSE, abi.CLOCK_MONOTONIC_COARSE)
+FLAGGED_CALLS: Final = (
+    *("rt_sigreturn", "clone", "fork", "vfork", "clone3"),  # they need the program's SP and PC
+    *("mmap", "munmap", "mremap", "mprotect", "pkey_mprotect", "madvise"),  # they may take away what the frame is in
+    *("shmat", "shmdt", "remap_file_pages"),  # likewise
+)
+"""What the handler that returns in user space leaves to the flagged call."""
+
+
+def _bits(numbers: tuple[int, ...]) -> int:
+    return sum(1 << number for number in numbers)
+
+
+def constants(arch: str) -> dict[str, int]:
+    """Name to number for the sources of `arch`."""
+    return {
+        "REDIRECT": REDIRECT,
+        "NO_CALL": NO_CALL | REDIRECT,
+        "BROKEN": 0xB0,  # the comment of a brk that nothing reaches
+        "USER_CS": 0x33,  # arch/x86/include/asm/segment.h: __USER_CS
+        "USER_SS": 0x2B,  # and __USER_DS
+        "FINE_CLOCKS": _bits(FINE),
+        "COARSE_CLOCKS": _bits(COARSE),
+        "SERVED_CLOCKS": _bits(FINE + COARSE),
+        "CLOCK_REALTIME": abi.CLOCK_REALTIME,
+        "CLOCK_TAI": abi.CLOCK_TAI,
+        "NSEC_PER_SEC": abi.NSEC_PER_SEC,
+        "CLOCKMODE_COUNTER": vvar.CLOCKMODE_COUNTER,
+        **{f"VVAR_{name.upper()}": offset for name, offset in vvar.offsets().items()},
+        **{f"NR_{row.name}": number for number, row in calls_of(arch).items()},
+    }
+
+
+def bit_tables(arch: str) -> dict[str, frozenset[int]]:
+    """Name to the bits that are set in it, for `.bits`."""
+    numbers = {row.name: number for number, row in calls_of(arch).items()}
+    return {"FLAGGED_CALLS": frozenset(numbers[name] for name in FLAGGED_CALLS if name in numbers)}

@@ -1,0 +1,214 @@
+"""The assembly sources, read: functions, instructions, and what is said about them.
+
+A source is lines of the architecture's own instructions (x86-64: Intel's syntax) with `//` before a remark, labels, and
+the directives below. Upper-case names are numbers (`vdso_image.constants`); `vvar` is the data page.
+
+    .align BYTES            fill up to a multiple of BYTES
+    .func NAME VERSION      a function begins; VERSION is LINUX or UABI_1; then perhaps `nounwind`
+    .alias NAME             another, weak, name of the function
+    .endfunc                it ends
+    .handler KIND           a bounce of that kind begins here
+    .restart KIND           from here nothing has changed yet ...
+    .commit                 ... up to here
+    .sigreturn              a signal handler returns to here
+    .cfi RULES              from here on that is how to unwind (`vdso_image.cfi`); `normal` before the first
+    .bits NAME COUNT TABLE  COUNT bits in .rodata, of which those of TABLE are set
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from vdso_image.constants import bit_tables, constants
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SOURCES: Final = Path(__file__).parent / "src"
+LINUX_VERSION: Final = {"aarch64": "LINUX_2.6.39", "x86_64": "LINUX_2.6"}
+OWN_VERSION: Final = "UABI_1"
+_CONSTANT: Final = re.compile(r"\b[A-Z][A-Z0-9]*_\w+\b|\b[A-Z]{4,}\b")
+
+
+class SourceError(Exception):
+    """A source says something that can't be meant; the text names the file and line."""
+
+
+@dataclass(slots=True)
+class Insn:
+    """One instruction: its text with numbers put in, the remark beside it, and the number of its mark."""
+
+    text: str
+    remark: str
+    mark: int
+
+
+@dataclass(slots=True)
+class Func:
+    """One function. `start` and `end` are marks; `cfi` pairs of a mark and the rules from there on."""
+
+    name: str
+    version: str
+    start: int
+    unwind: bool
+    end: int = -1
+    aliases: list[str] = field(default_factory=list)
+    cfi: list[tuple[int, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Program:
+    """All sources of an architecture. A mark is the number of a place; `vdso_image.assemble` finds its address."""
+
+    arch: str
+    lines: list[str] = field(default_factory=list)
+    """For the assembler, a label `mark_N:` wherever a mark is."""
+    data: list[tuple[str, bytes]] = field(default_factory=list)
+    """Labels in .rodata, with their contents."""
+    labels: list[str] = field(default_factory=list)
+    marks: int = 0
+    insns: list[Insn] = field(default_factory=list)
+    functions: list[Func] = field(default_factory=list)
+    handlers: dict[str, int] = field(default_factory=dict)
+    restarts: list[tuple[str, int, int]] = field(default_factory=list)
+    """Kind, and the marks from and up to which nothing has changed."""
+    sigreturn: int | None = None
+
+
+class _Reader:
+    """Reads one architecture's files into a Program."""
+
+    def __init__(self, arch: str) -> None:
+        self.program = Program(arch)
+        self._numbers = constants(arch)
+        self._tables = bit_tables(arch)
+        self._func: Func | None = None
+        self._restart: tuple[str, int] | None = None
+        self._fill = ", 0xcc" if arch == "x86_64" else ""
+        self._directives: dict[str, Callable[..., None]] = {
+            ".align": self._align,
+            ".func": self._begin,
+            ".alias": self._alias,
+            ".endfunc": self._end,
+            ".handler": self._handler,
+            ".restart": self._may_restart,
+            ".commit": self._commit,
+            ".sigreturn": self._sigreturn,
+            ".cfi": self._cfi,
+            ".bits": self._bits,
+        }
+
+    def mark(self) -> int:
+        """A new mark, here."""
+        program = self.program
+        program.lines.append(f"mark_{program.marks}:")
+        program.marks += 1
+        return program.marks - 1
+
+    def line(self, text: str) -> None:
+        """Take one line."""
+        code, _, remark = (part.strip() for part in text.partition("//"))
+        if not code:
+            return
+        if code.startswith("."):
+            word, *values = code.split()
+            if word not in self._directives:
+                raise SourceError(f"unknown directive {word}")
+            self._directives[word](*values)
+        elif code.endswith(":"):
+            self._label(code[:-1])
+        elif self._func is None and not code.startswith("nop"):
+            raise SourceError("an instruction outside a function")
+        else:
+            self._instruction(code, remark)
+
+    def close(self) -> None:
+        """A file ends."""
+        if self._func is not None or self._restart is not None:
+            raise SourceError("the file ends inside a function")
+
+    def _instruction(self, code: str, remark: str) -> None:
+        if not remark:
+            raise SourceError("an instruction without a remark")
+        code = re.sub(r"\s+", " ", _CONSTANT.sub(self._number, code))
+        self.program.insns.append(Insn(code, remark, self.mark()))
+        self.program.lines.append(code)
+
+    def _number(self, match: re.Match[str]) -> str:
+        name = match.group()
+        if name not in self._numbers:
+            raise SourceError(f"unknown constant {name}")
+        return hex(self._numbers[name])
+
+    def _label(self, name: str) -> None:
+        if name in self.program.labels:
+            raise SourceError(f"{name} is there twice")
+        self.program.labels.append(name)
+        self.program.lines.append(name + ":")
+
+    def _align(self, size: str) -> None:
+        self.program.lines.append(f".balign {size}{self._fill}")
+
+    def _inside(self) -> Func:
+        if self._func is None:
+            raise SourceError("outside a function")
+        return self._func
+
+    def _begin(self, name: str, version: str, *words: str) -> None:
+        if self._func is not None:
+            raise SourceError("a function inside a function")
+        self._label(name)
+        version = LINUX_VERSION[self.program.arch] if version == "LINUX" else version
+        if version not in (LINUX_VERSION[self.program.arch], OWN_VERSION):
+            raise SourceError(f"no version {version}")
+        self._func = Func(name, version, self.mark(), unwind="nounwind" not in words)
+        self.program.functions.append(self._func)
+
+    def _end(self) -> None:
+        self._inside().end = self.mark()
+        self._func = None
+
+    def _alias(self, name: str) -> None:
+        self._inside().aliases.append(name)
+
+    def _handler(self, kind: str) -> None:
+        self.program.handlers[kind] = self.mark()
+
+    def _may_restart(self, kind: str) -> None:
+        self._restart = (kind, self.mark())
+
+    def _commit(self) -> None:
+        if self._restart is None:
+            raise SourceError(".commit without .restart")
+        self.program.restarts.append((*self._restart, self.mark()))
+        self._restart = None
+
+    def _sigreturn(self) -> None:
+        self.program.sigreturn = self.mark()
+
+    def _cfi(self, *rules: str) -> None:
+        self._inside().cfi.append((self.mark(), " ".join(rules)))
+
+    def _bits(self, name: str, count: str, table: str) -> None:
+        value = sum(1 << bit for bit in self._tables[table])
+        self.program.labels.append(name)
+        self.program.data.append((name, value.to_bytes(int(count) // 8, "little")))
+
+
+def read_sources(arch: str, directory: Path = SOURCES) -> Program:
+    """The sources of `arch` in `directory`, in the order of their names; SourceError."""
+    reader = _Reader(arch)
+    for path in sorted((directory / arch).glob("*.S")):
+        for number, text in enumerate(path.read_text().splitlines(), 1):
+            try:
+                reader.line(text)
+            except (SourceError, KeyError, TypeError, ValueError) as error:
+                raise SourceError(f"{path.name}:{number}: {error}") from error
+        try:
+            reader.close()
+        except SourceError as error:
+            raise SourceError(f"{path.name}: {error}") from error
+    return reader.program
