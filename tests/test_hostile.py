@@ -7,6 +7,7 @@ that Linux has, a sleep, or the task's end) and that the model still works after
 from __future__ import annotations
 
 import random
+from typing import Any, cast
 
 import pytest
 
@@ -37,7 +38,8 @@ class Bench:
         model = self.model
         self.entry = EntryPath(model.kernel, model.task)
         model.kernel.current = model.task
-        model.kernel.host.wait = self._no_sleep
+        monkey = cast(Any, model.kernel.host)
+        monkey.wait = self._no_sleep
         model.add_file("/tmp/file", b"contents" * 1000)
         model.add_file("/tmp/dir/inner", b"x")
         strings = (
@@ -57,7 +59,7 @@ class Bench:
         self.call(opener["pipe2"], (page, 0, 0, 0, 0, 0))
 
     @staticmethod
-    def _no_sleep(*_args) -> None:
+    def _no_sleep(*_args: object) -> None:
         raise Asleep
 
     def value(self) -> int:
@@ -74,7 +76,7 @@ class Bench:
     def call(self, number: int, args: tuple[int, ...]) -> int | None:
         """Make the call; its result, or None when the task slept, went or had its registers replaced."""
         cpu = self.model.cpu
-        self.entry._read_call = lambda: (number, 0, 0, 0, *args)
+        cast(Any, self.entry)._read_call = lambda: (number, 0, 0, 0, *args)
         cpu.results.clear()
         try:
             self.entry.syscall()
@@ -85,7 +87,7 @@ class Bench:
 
 @pytest.mark.parametrize("arch", ["aarch64", "x86_64"])
 @pytest.mark.parametrize("part", range(8))
-def test_senseless_arguments(arch, part):
+def test_senseless_arguments(arch: str, part: int) -> None:
     bench = Bench(arch, part)
     rows = [(number, row) for number, row in sorted(names(arch).items()) if number % 8 == part]
     tried = 0

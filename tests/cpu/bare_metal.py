@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from emu.cpu import create_cpu
-from emu.cpu.engine import GuestRam
+from emu.cpu.engine import GuestRam, UnicornCpu
+from kernel_model.mm.mm import MemoryMap
 
 CODE, DATA = 0x400000, 0x500000
 STACK = DATA + 0x800
@@ -23,11 +26,11 @@ class PageTable:
 class Recorder:
     """A trap handler that writes down what happened, and stops."""
 
-    def __init__(self, cpu) -> None:
+    def __init__(self, cpu: UnicornCpu) -> None:
         self.cpu = cpu
-        self.seen: list[tuple] = []
+        self.seen: list[tuple[Any, ...]] = []
 
-    def _note(self, *what) -> None:
+    def _note(self, *what: Any) -> None:
         self.seen.append(what)
         self.cpu.stop()
 
@@ -53,14 +56,14 @@ class BareMetal:
         self.cpu = create_cpu(arch, self.ram, self.code_frames)
         self.recorder = self.cpu.handler = Recorder(self.cpu)
         self.mm = PageTable()
-        self.cpu.switch_mm(self.mm)
+        self.cpu.switch_mm(cast(MemoryMap, self.mm))
 
     def load(self, code: bytes) -> None:
         self.ram.view[0x1000 : 0x1000 + len(code)] = code
         self.cpu.flush_code()
         self.cpu.start_thread(CODE, STACK)
 
-    def run(self, code: bytes) -> tuple:
+    def run(self, code: bytes) -> tuple[Any, ...]:
         self.load(code)
         self.recorder.seen.clear()
         self.cpu.run()

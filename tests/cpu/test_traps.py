@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
@@ -66,7 +65,7 @@ ABSENT = {
 
 
 @pytest.mark.parametrize("feature", FEATURES)
-def test_announced_feature_executes(arm, feature):
+def test_announced_feature_executes(arm: BareMetal, feature: str) -> None:
     arm.load(words(FEATURES[feature], SVC))
     registers = arm.cpu.read_gregs()
     registers[9] = DATA
@@ -75,12 +74,12 @@ def test_announced_feature_executes(arm, feature):
     assert arm.recorder.seen[-1][0] == "syscall"
 
 
-def test_every_announced_feature_is_tried():
+def test_every_announced_feature_is_tried() -> None:
     assert set(FEATURES) == set(aarch64._HWCAP) | set(aarch64._HWCAP2)
 
 
 @pytest.mark.parametrize("feature", ABSENT)
-def test_absent_feature_is_undefined_and_not_announced(arm, feature):
+def test_absent_feature_is_undefined_and_not_announced(arm: BareMetal, feature: str) -> None:
     assert arm.run(words(ABSENT[feature], SVC)) == ("undefined",)
     assert feature not in FEATURES
 
@@ -90,7 +89,7 @@ def test_absent_feature_is_undefined_and_not_announced(arm, feature):
     [0xD5381000, 0xD5384240, 0xD50342DF, 0xD4400020, 0xD4000003, 0xD4000002],
     ids=["mrs sctlr_el1", "mrs CurrentEL", "msr daifset", "hlt", "smc", "hvc"],
 )
-def test_aarch64_privileged_is_undefined(arm, word):
+def test_aarch64_privileged_is_undefined(arm: BareMetal, word: int) -> None:
     assert arm.run(words(word, SVC)) == ("undefined",)
     assert arm.cpu.read_gregs()[arm64_names.PC_INDEX] == CODE
 
@@ -109,12 +108,12 @@ def test_aarch64_privileged_is_undefined(arm, word):
         ("cc", "breakpoint"),  # int3
     ],
 )
-def test_x86_exceptions_arrive_every_time(x86, code, kind):
+def test_x86_exceptions_arrive_every_time(x86: BareMetal, code: str, kind: str) -> None:
     for _ in range(3):  # the engine takes a second one for a double fault unless it is made to forget the first
         assert x86.run(bytes.fromhex(code) + b"\x0f\x05") == (kind,)
 
 
-def test_aarch64_fault_addresses(arm):
+def test_aarch64_fault_addresses(arm: BareMetal) -> None:
     # movz x1, #0x77, lsl #16; ldr x2, [x1, #0x128]
     assert arm.run(words(0xD2A00EE1, 0xF9409422)) == ("fault", 0x770128, 1)
     # movz x1, #0x77, lsl #16; str w2, [x1], #4
@@ -129,12 +128,12 @@ def test_aarch64_fault_addresses(arm):
     assert arm.run(words(0xD2A00A01, 0xD61F0020)) == ("fault", DATA, 4)
 
 
-def test_aarch64_top_byte_is_ignored(arm):
+def test_aarch64_top_byte_is_ignored(arm: BareMetal) -> None:
     # movz x1, #0x50, lsl #16; movk x1, #0xab00, lsl #48; ldr x2, [x1]; svc
     assert arm.run(words(0xD2A00A01, 0xF2F56001, 0xF9400022, SVC))[0] == "syscall"
 
 
-def test_x86_fault_addresses(x86):
+def test_x86_fault_addresses(x86: BareMetal) -> None:
     assert x86.run(bytes.fromhex("488b042578563412")) == ("fault", 0x12345678, 1)  # mov rax, [0x12345678]
     # mov ebx, 0x777000; mov ecx, 4; add qword ptr [rbx + rcx*8 + 3], 5
     assert x86.run(bytes.fromhex("bb00707700b904000000488344cb0305"))[:2] == ("fault", 0x777023)
@@ -145,7 +144,7 @@ def test_x86_fault_addresses(x86):
     assert x86.run(bytes.fromhex("48bb0000000000000080488b03")) == ("general_protection",)
 
 
-def test_x86_fsgsbase(x86):
+def test_x86_fsgsbase(x86: BareMetal) -> None:
     # mov eax, 0x500000; wrfsbase rax; mov rax, fs:[0]; syscall
     assert x86.cpu.hwcaps()[1] & 2
     assert x86.run(bytes.fromhex("b800005000f3480faed064488b0425000000000f05"))[0] == "syscall"
@@ -153,7 +152,7 @@ def test_x86_fsgsbase(x86):
 
 
 @pytest.mark.parametrize("arch", ["aarch64", "x86_64"])
-def test_fresh_thread_and_register_round_trip(arch):
+def test_fresh_thread_and_register_round_trip(arch: str) -> None:
     machine = BareMetal(arch)
     names = (arm64_names if arch == "aarch64" else x86_names).GREG_NAMES
     machine.load(b"\0" * 16)
@@ -182,7 +181,7 @@ COUNTING_LOOP = {
 
 
 @pytest.mark.parametrize("arch", COUNTING_LOOP)
-def test_an_interrupted_loop_goes_on_without_doing_anything_twice(arch):
+def test_an_interrupted_loop_goes_on_without_doing_anything_twice(arch: str) -> None:
     machine = BareMetal(arch)
     cpu = machine.cpu
     machine.ram.view[0x2800:0x2808] = bytes(8)
@@ -191,7 +190,7 @@ def test_an_interrupted_loop_goes_on_without_doing_anything_twice(arch):
     counter = 1 if arch == "aarch64" else 11
     before = 0
     for _ in range(20):
-        thread = threading.Thread(target=lambda: (time.sleep(0.005), cpu.interrupt_from_thread()))
+        thread = threading.Timer(0.005, cpu.interrupt_from_thread)
         thread.start()
         cpu.run()
         thread.join()

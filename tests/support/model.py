@@ -88,8 +88,8 @@ class IdleCpu:
         return list(self.gregs), self.tls
 
     def restore_context(self, context: object) -> None:
-        gregs, self.tls = context
-        self.gregs = list(gregs)
+        assert isinstance(context, tuple)
+        self.gregs, self.tls = list(context[0]), context[1]
 
     def free_context(self, context: object) -> None:
         pass
