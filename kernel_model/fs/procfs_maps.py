@@ -65,7 +65,7 @@ _VM_FLAG_NAMES: Final = (
 
 def _vma_name(task: Task, vma: Vma) -> bytes:
     """The last column, empty for none."""
-    mm = vma.vm_mm
+    mm = task.mm
     if vma.vm_file is not None:
         return mangle(file_name(task, vma.vm_file), b"\n")
     if vma.mapping is not None:
