@@ -117,7 +117,7 @@ def sys_node(kernel: Kernel) -> Node:
         b"max_map_count": _fixed(MAX_MAP_COUNT),
         b"mmap_min_addr": _fixed(MMAP_MIN_ADDR),
         b"overcommit_kbytes": _fixed(0),
-        b"overcommit_memory": _fixed(0),
+        b"overcommit_memory": _fixed(1),
         b"overcommit_ratio": _fixed(50),
         b"page-cluster": _fixed(3),
         b"swappiness": _fixed(60),

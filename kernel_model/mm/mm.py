@@ -167,6 +167,7 @@ class MemoryMap(Layout):
             pgoff = addr >> PAGE_SHIFT
         else:
             raise SyscallError(errno.EINVAL)
+        # QUIRK: No mapping is refused for promising more memory than there is, as with vm.overcommit_memory set to 1.
         if flags & MAP_NORESERVE:
             vm_flags |= VM_NORESERVE
         elif vm_flags & (VM_SHARED | VM_WRITE) == VM_WRITE:
