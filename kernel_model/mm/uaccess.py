@@ -193,6 +193,8 @@ def copy_iovec(mm: MemoryMap, address: int, count: int) -> list[tuple[UserPtr, i
     for i in range(0, 2 * count, 2):
         base = words[i]
         length = words[i + 1]
+        if count == 1:
+            length = min(length, MAX_RW_COUNT)
         if base + length > end:
             access_ok(mm, base, length)
         length = min(length, room)

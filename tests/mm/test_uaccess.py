@@ -135,6 +135,14 @@ def test_vectors(space: Space) -> None:
     fails(errno.EFAULT, uaccess.copy_iovec, mm, BASE + 4 * PAGE_SIZE - 8, 1)
     uaccess.copy_to_user(mm, BASE, struct.pack("<4Q", BASE, 1, BASE, 1 << 63))
     fails(errno.EINVAL, uaccess.copy_iovec, mm, BASE, 2)
+    # A bad length is found before a bad base, and one piece alone is cut before it is looked at.
+    uaccess.copy_to_user(mm, BASE, struct.pack("<4Q", 1 << 63, 1, BASE, 1 << 63))
+    fails(errno.EINVAL, uaccess.copy_iovec, mm, BASE, 2)
+    uaccess.copy_to_user(mm, BASE, struct.pack("<4Q", BASE, 1 << 62, BASE, 1))
+    assert uaccess.copy_iovec(mm, BASE, 1) == [(BASE, uaccess.MAX_RW_COUNT)]
+    fails(errno.EFAULT, uaccess.copy_iovec, mm, BASE, 2)
+    uaccess.copy_to_user(mm, BASE, struct.pack("<2Q", 1 << 63, 0))
+    fails(errno.EFAULT, uaccess.copy_iovec, mm, BASE, 1)
     uaccess.copy_to_user(mm, BASE, struct.pack("<2Q", 1 << 63, 1))
     fails(errno.EFAULT, uaccess.copy_iovec, mm, BASE, 1)
 
