@@ -16,6 +16,7 @@ from kernel_model import arch as architectures
 from kernel_model.abi import errno
 from kernel_model.abi.signal import IGNORE_MASK, SIG_DFL, SIG_IGN, STOP_MASK
 from kernel_model.boot import start_first_task
+from kernel_model.bounce import BounceOptions
 from kernel_model.entry import EntryPath
 from kernel_model.exec import ExecError
 from kernel_model.fs.mount import Bind, TreeOptions, build_tree
@@ -23,6 +24,9 @@ from kernel_model.kernel import Kernel
 from kernel_model.mm.frames import FrameAllocator
 from kernel_model.timekeeping import Timekeeper
 from kernel_model.types import SyscallError
+from kernel_model.vdso import Vdso
+from vdso_image.image import load as load_vdso
+from vdso_image.vvar import pack_vvar
 
 if TYPE_CHECKING:
     from emu.cpu.engine import UnicornCpu
@@ -136,7 +140,11 @@ class Machine:
     def _attach_cpu(self, arch: str) -> None:
         self._cpu: UnicornCpu = create_cpu(arch, self._ram, self._frames.code_frames)
         self._frames.flush_code = self._cpu.flush_code
+        self._cpu.set_counter(self.kernel.clock.monotonic_ns)
         self.kernel.attach_cpu(architectures.get(arch), self._cpu)
+        self.kernel.vdso = Vdso(self.kernel, load_vdso(arch), pack_vvar)
+        if self.options.abi == "bounce":
+            self.kernel.bounce = BounceOptions()
 
     def run(self) -> int:
         """Run the guest to its end; the exit status as a shell shows it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from kernel_model.mm.mm import MemoryMap
@@ -13,6 +13,9 @@ CallRegisters = tuple[int, int, int, int, int, int, int, int, int, int]
 
 class Cpu(Protocol):
     """One CPU. Registers read and written here are those of the task that is running."""
+
+    COUNTER_CYCLE_NS: ClassVar[int]
+    """How long a cycle of the counter that user space reads takes; its cycle 0 is CLOCK_MONOTONIC's."""
 
     def read_call(self) -> CallRegisters:
         """The registers of a trapped system call, read in one go."""

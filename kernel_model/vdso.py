@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
+from kernel_model.abi import time as abi
 from kernel_model.mm.vma import VM_EXEC, VM_READ
 from kernel_model.types import PAGE_SIZE, page_align_up
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from kernel_model.kernel import Kernel
     from kernel_model.mm.mm import MemoryMap
 
 VDSO_NAME: Final = "[vdso]"
 VVAR_NAME: Final = "[vvar]"
+_CLOCKS: Final = 12
+_MODE_REAL_CALL: Final = 0
+_MODE_COUNTER: Final = 1
+_SHIFT: Final = 24
+# What the page has a base for; the coarse clocks are the fine ones rounded down, which the code does itself
+_BASES: Final = {
+    abi.CLOCK_REALTIME: abi.CLOCK_REALTIME,
+    abi.CLOCK_MONOTONIC: abi.CLOCK_MONOTONIC,
+    abi.CLOCK_MONOTONIC_RAW: abi.CLOCK_MONOTONIC,
+    abi.CLOCK_REALTIME_COARSE: abi.CLOCK_REALTIME,
+    abi.CLOCK_MONOTONIC_COARSE: abi.CLOCK_MONOTONIC,
+    abi.CLOCK_BOOTTIME: abi.CLOCK_BOOTTIME,
+    abi.CLOCK_TAI: abi.CLOCK_TAI,
+}
 
 
 class VdsoImage(Protocol):
@@ -30,9 +46,12 @@ class VdsoImage(Protocol):
 class Vdso:
     """One kernel's vDSO: the frames that every address space shows, and the data page that the kernel writes."""
 
-    def __init__(self, kernel: Kernel, image: VdsoImage) -> None:
+    def __init__(self, kernel: Kernel, image: VdsoImage, pack_vvar: Callable[..., bytes]) -> None:
+        """`pack_vvar`: builds the data page from the values of `vdso_image.vvar`."""
         self._kernel = kernel
         self.image = image
+        self._pack_vvar = pack_vvar
+        self._seq = 0
         self.size_bytes = page_align_up(len(image.elf))
         self._frames: list[int] = []
         self._vvar = 0
@@ -65,4 +84,32 @@ class Vdso:
         self.update()
 
     def update(self) -> None:
-        """Bring the data page up to date with the kernel's clocks."""
+        """Bring the data page up to date with the kernel's clocks, whenever these were set.
+
+        Under virtual time every look at the clock must be a kernel entry, which is what makes that time go on.
+        """
+        kernel = self._kernel
+        clock = kernel.clock
+        self._seq += 2
+        if clock.virtual:
+            page = self._pack_vvar(seq=self._seq, clock_mode=_MODE_REAL_CALL, base=[(0, 0)] * _CLOCKS)
+        else:
+            page = self._counting_page()
+        kernel.frames.ram[self._vvar : self._vvar + len(page)] = page
+
+    def _counting_page(self) -> bytes:
+        """The page for a counter that runs with CLOCK_MONOTONIC."""
+        kernel = self._kernel
+        clock = kernel.clock
+        cycle_ns = kernel.cpu.COUNTER_CYCLE_NS
+        base = [(0, 0)] * _CLOCKS
+        now_ns = clock.monotonic_ns()
+        cycles = now_ns // cycle_ns
+        for number, source in _BASES.items():
+            ahead_ns = clock.now_ns(source) - clock.monotonic_ns()
+            seconds, nanoseconds = divmod(cycles * cycle_ns + ahead_ns, abi.NSEC_PER_SEC)
+            base[number] = (seconds, nanoseconds << _SHIFT)
+        return self._pack_vvar(
+            seq=self._seq, clock_mode=_MODE_COUNTER, base=base, cycle_last=cycles, mult=cycle_ns << _SHIFT,
+            shift=_SHIFT, timezone=clock.timezone,
+        )  # fmt: skip

@@ -54,6 +54,7 @@ class Aarch64Cpu(UnicornCpu):
     RESULT_REGISTERS: ClassVar = (X[0],)
     GREGS: ClassVar = (*X, REG_SP, REG_PC, REG_PSTATE)
     PC: ClassVar = REG_PC
+    COUNTER_CYCLE_NS: ClassVar = 16  # CNTFRQ_EL0 is 62.5 MHz; the engine counts the host's CLOCK_MONOTONIC
     PAGE_MASK: ClassVar = (1 << 56) - 4096
 
     def __init__(self, ram: GuestRam, code_frames: set[int]) -> None:
@@ -117,6 +118,9 @@ class Aarch64Cpu(UnicornCpu):
         result = self._result
         _ONE(result.values, 0, value & _U64)
         self._write_batch(*result.write_args)
+
+    def set_counter(self, read_ns: Callable[[], int]) -> None:
+        """See `UnicornCpu`: CNTVCT_EL0 is the host's CLOCK_MONOTONIC already."""
 
     def enter_handler(self, pc: int, sp: int, return_pc: int, flags: int) -> None:
         """See `Cpu`."""

@@ -59,6 +59,7 @@ class UnicornCpu(ABC):
     RESULT_REGISTERS: ClassVar[tuple[int, ...]]
     GREGS: ClassVar[tuple[int, ...]]
     PC: ClassVar[int]
+    COUNTER_CYCLE_NS: ClassVar[int]
     PAGE_MASK: ClassVar[int]
     """What makes a page address of the address of an access: AArch64 ignores the top byte."""
 
@@ -163,6 +164,10 @@ class UnicornCpu(ABC):
         """See `Cpu`."""
         self._gregs_struct.pack_into(self._gregs.values, 0, *values)
         lib.uc_reg_write_batch(*self._gregs.write_args)
+
+    @abstractmethod
+    def set_counter(self, read_ns: Callable[[], int]) -> None:
+        """Let the counter that user space reads be `read_ns`, where the engine's own does not run with the kernel's."""
 
     # What the architecture says (all as `Cpu` has it)
     @abstractmethod

@@ -20,7 +20,7 @@ REG_RAX, REG_RBP, REG_RBX, REG_RCX, REG_RDI, REG_RDX, REG_RIP, REG_RSI, REG_RSP 
 REG_R8, REG_EFLAGS, REG_RFLAGS, REG_CR4, REG_GDTR, REG_FS_BASE, REG_GS_BASE = 106, 25, 253, 54, 243, 250, 251
 REG_DS, REG_ES, REG_FS, REG_GS, REG_TR = 17, 28, 32, 33, 245
 REG_FPCW, REG_FPSW, REG_FPTAG, REG_MXCSR, REG_FP0, REG_XMM0 = 246, 31, 247, 249, 82, 122
-INS_SYSCALL, INS_SYSENTER, INS_IN, INS_OUT = 699, 700, 218, 500
+INS_SYSCALL, INS_SYSENTER, INS_IN, INS_OUT, INS_RDTSC, INS_RDTSCP = 699, 700, 218, 500, 608, 609
 
 # Not the default model: that one announces fast `rep movs` and `rep stos`, which the engine executes byte by byte, so
 # that a libc which believes it copies at half the speed.
@@ -107,6 +107,7 @@ class X8664Cpu(UnicornCpu):
         *_R, REG_RDI, REG_RSI, REG_RBP, REG_RBX, REG_RDX, REG_RAX, REG_RCX, REG_RSP, REG_RIP, REG_RFLAGS,
     )  # fmt: skip
     PC: ClassVar = REG_RIP
+    COUNTER_CYCLE_NS: ClassVar = 1
     PAGE_MASK: ClassVar = -4096
 
     def __init__(self, ram: GuestRam, code_frames: set[int]) -> None:
@@ -179,6 +180,25 @@ class X8664Cpu(UnicornCpu):
                 self._fail(error)
 
         return refuse
+
+    def set_counter(self, read_ns: Callable[[], int]) -> None:
+        """See `UnicornCpu`: the engine's time-stamp counter is the host's, of unknown speed and start."""
+
+        def rdtsc(_engine: object, _data: object) -> int:
+            try:
+                now = read_ns()
+                self.engine.write_register(REG_RAX, now & 0xFFFF_FFFF)
+                self.engine.write_register(REG_RDX, now >> 32 & 0xFFFF_FFFF)
+            except BaseException as error:  # noqa: BLE001 (ctypes would swallow it)
+                self._fail(error)
+            return 1
+
+        def rdtscp(engine: object, data: object) -> int:
+            self.engine.write_register(REG_RCX, 0)
+            return rdtsc(engine, data)
+
+        for callback, instruction in ((rdtsc, INS_RDTSC), (rdtscp, INS_RDTSCP)):
+            self.engine.hook(binding.UC_HOOK_INSN, binding.READ_CALLBACK(callback), instruction)
 
     def _make_trap(self) -> Callable[..., None]:
         def trap(_engine: object, number: int, _data: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import weakref
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import loader
 from emu.host.real import RealHost
@@ -77,6 +77,8 @@ class IdleCpu:
 
     def set_gs(self, value: int) -> None:
         self.gs = value
+
+    COUNTER_CYCLE_NS: ClassVar = 1
 
     def enter_handler(self, pc: int, sp: int, return_pc: int, flags: int) -> None:
         self.gregs[self.pc_index], self.gregs[self.sp_index] = pc, sp
