@@ -259,7 +259,7 @@ class EntryPath:
 
     def interrupted(self) -> None:
         """Something from outside wants attention between two instructions."""
-        deliver.collect_host_signals(self.kernel, self.current)
+        deliver.collect_host_signals(self.kernel)
         self._after_exception()
 
     def _after_exception(self) -> None:

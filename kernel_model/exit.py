@@ -16,7 +16,7 @@ from kernel_model.types import SyscallError, UserPtr
 if TYPE_CHECKING:
     from kernel_model.task import Task
 
-CLD_EXITED, CLD_KILLED, CLD_DUMPED = 1, 2, 3
+CLD_EXITED, CLD_KILLED, CLD_DUMPED, _CLD_TRAPPED, CLD_STOPPED, CLD_CONTINUED = range(1, 7)
 SA_NOCLDWAIT: Final = 2
 _TID: Final = Struct("<I")
 
@@ -96,15 +96,27 @@ def _group_is_gone(task: Task) -> None:
     """The last thread has gone: children get another parent, and the parent is told."""
     kernel = task.kernel
     tgid = task.tgid
+    if kernel.timers:
+        from kernel_model.signal.timers import forget
+
+        forget(kernel, tgid)
     leader = kernel.tasks.get(tgid)
     code = task.exit_code or 0
     if leader is not None and leader.exit_code is not None and task.signal.group_exit_code is not None:
         leader.exit_code = task.signal.group_exit_code
+    pgrps = {task.signal.pgrp}
     for other in list(kernel.tasks.values()):
         if other.signal.parent_tgid == tgid and other.pid == other.tgid:
             other.signal.parent_tgid = kernel.init_tgid if tgid != kernel.init_tgid else 0
+            pgrps.add(other.signal.pgrp)
+            if other.pdeath_signal and other.exit_code is None:
+                send_signal(kernel, other, SigInfo(other.pdeath_signal), group=True)
             if other.exit_code is not None:
                 _tell_parent(other, other.exit_code)
+    if len(kernel.tasks) > 1:
+        from kernel_model.signal.stop import hang_up_orphans
+
+        hang_up_orphans(kernel, pgrps)
     if leader is not None:
         _tell_parent(leader, leader.exit_code if leader.exit_code is not None else code)
 

@@ -72,6 +72,10 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
     child.call_state = None
     child.blocked_call = None
     child.exit_code = None
+    child.stopped_call = None
+    child.real_blocked = 0
+    child.pdeath_signal = 0
+    child.default_timer_slack_ns = task.timer_slack_ns
     child.robust_list = 0
     child.min_flt = child.maj_flt = 0
     child.start_time_ns = kernel.clock.now_ns(CLOCK_BOOTTIME)

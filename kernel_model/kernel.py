@@ -106,6 +106,8 @@ class Kernel:
         self.domainname = b"(none)"
         self.sigtramp_frame = 0
         """The frame that holds `Arch.SIGTRAMP_CODE`; 0 until the first execve needs it."""
+        self.timers: dict[int, dict[int, tuple[int, int]]] = {}
+        """Running interval timers: tgid to ITIMER_* to (when it is due, then every), in ns."""
         self.signal_work = False
         """A signal may be deliverable to the running task: look before going back to it."""
         if arch is not None and cpu is not None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from kernel_model.abi.time import KTIME_MAX_NS
 from kernel_model.signal import deliver
 
 if TYPE_CHECKING:
     from kernel_model.kernel import Kernel
+    from kernel_model.signal.sighand import SignalStruct
     from kernel_model.syscalls.declare import RawHandler
     from kernel_model.task import Task
     from kernel_model.wait import Blocked
@@ -35,6 +37,8 @@ class Scheduler:
         self.runqueue: deque[Task] = deque()
         self.sleepers: dict[int, Task] = {}
         """By pid, in the order in which they fell asleep."""
+        self.parked: list[Task] = []
+        """Tasks of stopped processes whose turn had come."""
         self.progress = False
         """Some task has run since the sleepers without a wait queue were last asked."""
 
@@ -64,6 +68,14 @@ class Scheduler:
             self._leave_queues(task)
         elif task in self.runqueue:
             self.runqueue.remove(task)
+        elif task in self.parked:
+            self.parked.remove(task)
+
+    def unpark(self, signal: SignalStruct) -> None:
+        """A stopped process goes on."""
+        if self.parked:
+            self.runqueue.extend(task for task in self.parked if task.signal is signal)
+            self.parked = [task for task in self.parked if task.signal is not signal]
 
     @staticmethod
     def _leave_queues(task: Task) -> None:
@@ -75,9 +87,12 @@ class Scheduler:
     def next_task(self) -> Task | None:
         """The task whose turn it is, off the run queue; sleeps until there is one. None when nobody is left."""
         while True:
-            if self.runqueue:
-                return self.runqueue.popleft()
-            if not self.sleepers:
+            while self.runqueue:
+                task = self.runqueue.popleft()
+                if not task.signal.stopped:
+                    return task
+                self.parked.append(task)
+            if not self.sleepers and not self.parked:
                 return None
             if self.progress:
                 self.progress = False
@@ -101,7 +116,7 @@ class Scheduler:
     def _idle(self) -> None:
         """Everybody waits: give the host's CPU away until something may be over."""
         kernel = self._kernel
-        deadline_ns: int | None = None
+        deadline_ns = deliver.next_timer(kernel)
         reads: list[int] = []
         writes: list[int] = []
         sleepers = list(self.sleepers.values())
@@ -109,16 +124,15 @@ class Scheduler:
             call = task.blocked_call
             assert call is not None
             blocked = call.blocked
-            own_ns = deliver.next_deadline(task, blocked.deadline_ns)
-            if own_ns is not None and (deadline_ns is None or own_ns < deadline_ns):
+            own_ns = blocked.deadline_ns
+            if own_ns is not None and own_ns < (KTIME_MAX_NS if deadline_ns is None else deadline_ns):
                 deadline_ns = own_ns
             reads += blocked.read_fds
             writes += blocked.write_fds
         timeout_ns = None if deadline_ns is None else kernel.clock.sleep_towards(deadline_ns)
         if timeout_ns is None or timeout_ns > 0:
             kernel.host.wait(reads, writes, timeout_ns)
-        for task in sleepers:
-            deliver.collect_host_signals(kernel, task)
+        deliver.collect_host_signals(kernel)
         now_ns = kernel.clock.monotonic_ns()
         for task in sleepers:
             call = task.blocked_call

@@ -96,6 +96,8 @@ class Task:
     thp_disable: bool = False
     call_state: object | None = None
     """What a call that blocked must remember until it is made again (see `kernel_model.wait`)."""
+    stopped_call: tuple[int, int, int] | None = None
+    """(number, first argument, result) of the call that was interrupted when the task was stopped."""
     blocked_call: BlockedCall | None = None
     """The call it sleeps in; None while it runs or could."""
     context: object | None = None

@@ -34,7 +34,9 @@ USEC_PER_SEC: Final = 1_000_000
 USER_HZ: Final = 100
 HZ: Final = 250
 TICK_NSEC: Final = NSEC_PER_SEC // HZ
-KTIME_SEC_MAX: Final = ((1 << 63) - 1) // NSEC_PER_SEC
+KTIME_MAX_NS: Final = (1 << 63) - 1
+"""No clock goes further: three hundred years after the boot (include/linux/ktime.h)."""
+KTIME_SEC_MAX: Final = KTIME_MAX_NS // NSEC_PER_SEC
 TIME_SETTOD_SEC_MAX: Final = KTIME_SEC_MAX - 30 * 365 * 24 * 3600
 
 TIMESPEC: Final = struct.Struct("<qq")

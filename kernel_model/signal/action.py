@@ -27,9 +27,10 @@ from kernel_model.abi.signal import (
 )
 from kernel_model.arch import signal_ops
 from kernel_model.events import SignalDelivered
-from kernel_model.signal.deliver import collect_host_signals, has_deliverable, next_deadline
-from kernel_model.signal.send import force_signal
+from kernel_model.signal.deliver import has_deliverable
+from kernel_model.signal.send import KILL_BIT, force_signal
 from kernel_model.signal.sighand import PendingSignals, SigAction, SigAltStack, SigInfo
+from kernel_model.signal.stop import is_orphaned, stop_group
 from kernel_model.types import U64_MASK, SyscallError, TaskExit
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ def do_signal(kernel: Kernel, task: Task, call: tuple[int, int, int] | None, res
     ops = signal_ops(kernel.arch.NAME)
     while True:
         taken = get_signal(kernel, task)
+        if taken is None and task.signal.stopped:
+            # What the call that was interrupted comes to is decided when the task goes on.
+            task.stopped_call = call if restart else None
+            return
         if restart and call is not None:
             # The call is set up to be made again before a frame is built, so that the handler returns to it.
             regs = kernel.cpu.read_gregs()
@@ -112,7 +117,15 @@ def _dequeue_synchronous(task: Task) -> SigInfo | None:
 
 
 def get_signal(kernel: Kernel, task: Task) -> tuple[SigInfo, SigAction] | None:
-    """The next signal with a handler to run, None when there is none; default actions are taken on the way."""
+    """The next signal with a handler to run; default actions are taken on the way.
+
+    None when there is no more, or when one has stopped the process.
+    """
+    if (task.pending.mask | task.signal.shared_pending.mask) & KILL_BIT:
+        killed = _dequeue_from(task.pending, ~KILL_BIT) or _dequeue_from(task.signal.shared_pending, ~KILL_BIT)
+        if kernel.events.watched and killed is not None:
+            kernel.events.emit_rare(SignalDelivered(task, SIGKILL, SIG_DFL, killed))
+        raise TaskExit(SIGKILL)
     while True:
         info = _dequeue_synchronous(task) or dequeue_signal(task, task.blocked)
         if info is None:
@@ -120,7 +133,7 @@ def get_signal(kernel: Kernel, task: Task) -> tuple[SigInfo, SigAction] | None:
         signal = info.signo
         bit = 1 << signal - 1
         action = task.sighand.get(signal)
-        if action.handler == SIG_IGN and signal != SIGKILL:
+        if action.handler == SIG_IGN:
             continue
         if action.handler != SIG_DFL:
             if action.flags & SA_RESETHAND:
@@ -131,38 +144,15 @@ def get_signal(kernel: Kernel, task: Task) -> tuple[SigInfo, SigAction] | None:
         if kernel.events.watched:
             kernel.events.emit_rare(SignalDelivered(task, signal, SIG_DFL, info))
         if bit & STOP_MASK:
-            if signal == SIGSTOP or not _orphaned(task):
-                _stop(kernel, task)
+            if signal == SIGSTOP or not is_orphaned(kernel, task.signal.pgrp):
+                stop_group(kernel, task, signal)
+                return None
             continue
         status = signal
         if bit & COREDUMP_MASK and task.signal.rlim[RLIMIT_CORE][0]:
             # QUIRK: No core file is written; with RLIMIT_CORE above 0 the wait status still says that one was.
             status |= _WCOREFLAG
         raise TaskExit(status)
-
-
-def _orphaned(task: Task) -> bool:
-    """Has nobody in the session, outside the process group, a child in it? Its job control stops are ignored then."""
-    own = task.signal
-    tasks = task.kernel.tasks.values()
-    parents = {other.signal.parent_tgid for other in tasks if other.signal.pgrp == own.pgrp}
-    return not any(
-        other.signal.tgid in parents and other.signal.pgrp != own.pgrp and other.signal.session == own.session
-        for other in tasks
-    )
-
-
-def _stop(kernel: Kernel, task: Task) -> None:
-    """SIGSTOP: wait for SIGCONT or SIGKILL, which with one task only the outside can send."""
-    signal = task.signal
-    signal.stopped = True
-    while signal.stopped and not (task.pending.mask | signal.shared_pending.mask) & 1 << SIGKILL - 1:
-        deadline_ns = next_deadline(task, None)
-        timeout_ns = None if deadline_ns is None else kernel.clock.sleep_towards(deadline_ns)
-        if timeout_ns != 0:
-            kernel.host.wait((), (), timeout_ns)
-        collect_host_signals(kernel, task)
-    signal.stopped = False
 
 
 def _handle_signal(kernel: Kernel, task: Task, info: SigInfo, action: SigAction) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model.abi.errno import ERESTART_RESTARTBLOCK, ERESTARTSYS
-from kernel_model.abi.signal import ITIMER_REAL
 
 if TYPE_CHECKING:
     from kernel_model.kernel import Kernel
@@ -18,23 +17,24 @@ def has_deliverable(task: Task) -> bool:
     return bool((task.pending.mask | task.signal.shared_pending.mask) & ~task.blocked)
 
 
-def next_deadline(task: Task, deadline_ns: int | None) -> int | None:
-    """The sooner of `deadline_ns` and the task's next timer, both on CLOCK_MONOTONIC; None for neither."""
-    timer = task.signal.itimers.get(ITIMER_REAL)
-    if timer is None:
-        return deadline_ns
-    return timer[0] if deadline_ns is None else min(timer[0], deadline_ns)
+def next_timer(kernel: Kernel) -> int | None:
+    """When the next timer ends a sleep of whatever process, on CLOCK_MONOTONIC (ns); None for never."""
+    if not kernel.timers:
+        return None
+    from kernel_model.signal.timers import next_due_ns
+
+    return next_due_ns(kernel)
 
 
-def collect_host_signals(kernel: Kernel, task: Task) -> None:
-    """Queue for the task what came in from outside, and what its timers have come to."""
+def collect_host_signals(kernel: Kernel) -> None:
+    """Send what came in from outside, and what timers have come to."""
     came_in = kernel.host.take_signals()
-    if came_in or task.signal.itimers:
+    if came_in or kernel.timers:
         from kernel_model.signal.timers import expire, take_in
 
-        take_in(kernel, task, came_in)
-        if task.signal.itimers:
-            expire(kernel, task)
+        take_in(kernel, came_in)
+        if kernel.timers:
+            expire(kernel)
 
 
 def send_signal(kernel: Kernel, task: Task, info: SigInfo, *, group: bool = False) -> bool:
@@ -71,9 +71,15 @@ def do_signal(kernel: Kernel, task: Task, call: tuple[int, int, int] | None) -> 
     `call`: (number, first argument, result) of the call that just ended. Raises TaskExit when the task is killed.
     """
     restart = 0
-    if task.signal.itimers and kernel.clock.virtual:
+    if kernel.timers and kernel.clock.virtual:
         # Nothing outside tells when a virtual timer is due: every entry looks.
-        collect_host_signals(kernel, task)
+        collect_host_signals(kernel)
+    if task.signal.tell_continued:
+        from kernel_model.signal.stop import tell_continued
+
+        tell_continued(kernel, task)
+    if call is None and task.stopped_call is not None:
+        call, task.stopped_call = task.stopped_call, None
     if call is not None and -ERESTART_RESTARTBLOCK <= call[2] <= -ERESTARTSYS:
         restart = -call[2]
     elif task.saved_sigmask is None and not has_deliverable(task):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi.resource import RLIMIT_SIGPENDING
 from kernel_model.abi.signal import (
@@ -20,8 +20,12 @@ from kernel_model.events import SignalSent
 from kernel_model.signal.sighand import PendingSignals, SigAction, SigInfo
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from kernel_model.kernel import Kernel
     from kernel_model.task import Task
+
+KILL_BIT: Final = sigmask(SIGKILL)
 
 
 def is_ignored(task: Task, signal: int) -> bool:
@@ -56,7 +60,7 @@ def send_signal(kernel: Kernel, task: Task, info: SigInfo, *, group: bool = Fals
         flush_everywhere(task, sigmask(SIGCONT))
     elif signal == SIGCONT:
         flush_everywhere(task, STOP_MASK)
-        task.signal.stopped = False
+        _continue(kernel, task)
     if not (task.blocked | task.real_blocked) & bit and is_ignored(task, signal):
         return True
     pending = task.signal.shared_pending if group else task.pending
@@ -73,22 +77,41 @@ def send_signal(kernel: Kernel, task: Task, info: SigInfo, *, group: bool = Fals
     pending.mask |= bit
     if kernel.events.active:
         kernel.events.emit(SignalSent(task, signal, info.code))
-    if bit & ~task.blocked or signal == SIGKILL:
-        kernel.signal_work = True
-        _wake(kernel, task, group)
+    _complete(kernel, task, bit, group=group)
     return True
 
 
-def _wake(kernel: Kernel, task: Task, group: bool) -> None:
-    """A sleeper that takes the signal makes its call again, to learn of it."""
-    if task.blocked_call is not None:
-        kernel.sched.wake(task)
-    elif group and task.exit_code is not None:
-        # The leader has exited before its threads: any of them takes it.
-        for other in kernel.tasks.values():
-            if other.signal is task.signal and other.blocked_call is not None:
-                kernel.sched.wake(other)
-                return
+def _continue(kernel: Kernel, task: Task) -> None:
+    """SIGCONT: a stopped process goes on, whatever becomes of the signal itself (prepare_signal())."""
+    signal = task.signal
+    if signal.stopped:
+        signal.stopped = False
+        signal.stop_code = 0
+        signal.continued = signal.tell_continued = True
+        kernel.sched.unpark(signal)
+        kernel.signal_work = True
+        parent = kernel.tasks.get(signal.parent_tgid)
+        if parent is not None:
+            parent.signal.wait_chldexit.wake()
+
+
+def _complete(kernel: Kernel, task: Task, bit: int, *, group: bool) -> None:
+    """Choose who takes the signal, and see that it looks (complete_signal()): `task` itself, or another thread."""
+    if bit & KILL_BIT:
+        task.signal.stopped = False
+        kernel.sched.unpark(task.signal)
+    for candidate in [task, *(threads_beside(task) if group else ())]:
+        if candidate.exit_code is None and (bit & ~candidate.blocked or bit & KILL_BIT):
+            if candidate is kernel.current:
+                kernel.signal_work = True
+            else:
+                kernel.sched.wake(candidate)
+            return
+
+
+def threads_beside(task: Task) -> Iterator[Task]:
+    """The other threads of its group."""
+    return (other for other in task.kernel.tasks.values() if other.signal is task.signal and other is not task)
 
 
 def force_signal(kernel: Kernel, task: Task, info: SigInfo, *, fatal: bool = False) -> None:

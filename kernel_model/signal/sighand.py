@@ -85,8 +85,11 @@ class SignalStruct:
     group_exit_code: int | None = None
     stopped: bool = False
     """Stopped by a signal, until SIGCONT comes."""
-    itimers: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """ITIMER_* that run: (when it is due, then every), in ns on its clock (`kernel_model.signal.timers`)."""
+    stop_code: int = 0
+    """The signal that stopped it, until wait4(2) has told."""
+    continued: bool = False
+    """SIGCONT has come, and wait4(2) has not told yet; `tell_continued`: nor has SIGCHLD."""
+    tell_continued: bool = False
     maxrss_pages: int = 0
     oom_score_adj: int = 0
     nice: int = 0

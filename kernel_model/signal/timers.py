@@ -18,8 +18,10 @@ from kernel_model.abi.signal import (
     SIGTSTP,
     SIGVTALRM,
     SIGWINCH,
+    sigmask,
 )
-from kernel_model.signal.send import send_signal
+from kernel_model.abi.time import KTIME_MAX_NS
+from kernel_model.signal.send import is_ignored, send_signal
 from kernel_model.signal.sighand import SigInfo
 
 if TYPE_CHECKING:
@@ -28,18 +30,36 @@ if TYPE_CHECKING:
     from kernel_model.kernel import Kernel
     from kernel_model.task import Task
 
-_FROM_TERMINAL: Final = frozenset((SIGINT, SIGQUIT, SIGTSTP, SIGWINCH, SIGCONT))
+_FROM_TERMINAL: Final = frozenset((SIGINT, SIGQUIT, SIGTSTP, SIGWINCH))
 _SIGNALS: Final = {ITIMER_REAL: SIGALRM, ITIMER_VIRTUAL: SIGVTALRM, ITIMER_PROF: SIGPROF}
 
 
-def take_in(kernel: Kernel, task: Task, signals: Iterable[int]) -> None:
-    """Send the task `signals` that the emulator itself was sent."""
+def take_in(kernel: Kernel, signals: Iterable[int]) -> None:
+    """Hand on `signals` that the emulator itself was sent: those of a terminal to all processes in its foreground."""
     for signal in signals:
+        first = kernel.tasks.get(kernel.init_tgid)
+        targets = [] if first is None else [first]
+        info = SigInfo(signal, SI_USER, fields=(("pid", 0), ("uid", kernel.identity.uid)))
         if signal in _FROM_TERMINAL:
             info = SigInfo(signal, SI_KERNEL)
-        else:
-            info = SigInfo(signal, SI_USER, fields=(("pid", 0), ("uid", kernel.identity.uid)))
-        send_signal(kernel, task, info, group=True)
+            targets = foreground(kernel)
+        elif signal == SIGCONT:
+            targets += [task for task in foreground(kernel) if task is not first]
+        for target in targets:
+            send_signal(kernel, target, info, group=True)
+
+
+def foreground(kernel: Kernel) -> list[Task]:
+    """The leaders of the terminal's foreground process group; without a terminal of the first process's group."""
+    first = kernel.tasks.get(kernel.init_tgid)
+    if first is None:
+        return []
+    pgrp = first.signal.pgrp
+    if kernel.streams is not None:
+        for terminal in kernel.streams.terminals:
+            if terminal.session == first.signal.session:
+                pgrp = terminal.pgrp
+    return [task for task in kernel.tasks.values() if task.pid == task.tgid and task.signal.pgrp == pgrp]
 
 
 def itimer_clock_ns(kernel: Kernel, which: int) -> int:
@@ -49,31 +69,58 @@ def itimer_clock_ns(kernel: Kernel, which: int) -> int:
     return kernel.clock.cpu_times_ns()[0] if which == ITIMER_VIRTUAL else kernel.clock.cpu_ns()
 
 
-def expire(kernel: Kernel, task: Task) -> None:
+def next_due_ns(kernel: Kernel) -> int | None:
+    """When a timer on real time next does something to somebody, on CLOCK_MONOTONIC; None for never.
+
+    One whose signal is ignored, or already pending, does nothing while all tasks sleep.
+    """
+    due = []
+    for tgid, itimers in kernel.timers.items():
+        if ITIMER_REAL in itimers and itimers[ITIMER_REAL][0] < KTIME_MAX_NS:
+            task = kernel.tasks[tgid]
+            pending = task.signal.shared_pending.mask & sigmask(SIGALRM)
+            if not pending and (task.blocked & sigmask(SIGALRM) or not is_ignored(task, SIGALRM)):
+                due.append(itimers[ITIMER_REAL][0])
+    return min(due, default=None)
+
+
+def expire(kernel: Kernel) -> None:
     """Send the signals of timers that are due. A periodic one is set to its next time, missed ones are not made up."""
-    itimers = task.signal.itimers
-    for which, (due_ns, interval_ns) in list(itimers.items()):
-        now_ns = itimer_clock_ns(kernel, which)
-        if now_ns < due_ns:
-            continue
-        if interval_ns:
-            itimers[which] = due_ns + ((now_ns - due_ns) // interval_ns + 1) * interval_ns, interval_ns
-        else:
-            del itimers[which]
-        send_signal(kernel, task, SigInfo(_SIGNALS[which], SI_KERNEL), group=True)
-    arm(kernel, task)
+    for tgid, itimers in list(kernel.timers.items()):
+        for which, (due_ns, interval_ns) in list(itimers.items()):
+            now_ns = itimer_clock_ns(kernel, which)
+            if now_ns < due_ns:
+                continue
+            if interval_ns:
+                due_ns += ((now_ns - due_ns) // interval_ns + 1) * interval_ns
+                itimers[which] = min(due_ns, KTIME_MAX_NS), interval_ns
+            else:
+                del itimers[which]
+            send_signal(kernel, kernel.tasks[tgid], SigInfo(_SIGNALS[which], SI_KERNEL), group=True)
+        if not itimers:
+            del kernel.timers[tgid]
+    arm(kernel)
 
 
-def arm(kernel: Kernel, task: Task) -> None:
-    """Have the task interrupted when its next timer is due, even if it does nothing but compute."""
-    itimers = task.signal.itimers
+def arm(kernel: Kernel) -> None:
+    """Have the running task interrupted when the next timer is due, even if it does nothing but compute."""
     if kernel.clock.virtual:
         # QUIRK: Under virtual time a timer is only due at an entry into the kernel: computing takes no time.
-        kernel.signal_work |= bool(itimers)
+        kernel.signal_work |= bool(kernel.timers)
         return
-    if itimers:
+    if kernel.timers:
         kernel.cpu.set_preemptible(True)
-        left_ns = min(due_ns - itimer_clock_ns(kernel, which) for which, (due_ns, _) in itimers.items())
+        left_ns = min(
+            due_ns - itimer_clock_ns(kernel, which)
+            for itimers in kernel.timers.values()
+            for which, (due_ns, _) in itimers.items()
+        )
         kernel.host.interrupt_after(max(left_ns, 1))
     else:
         kernel.host.interrupt_after(None)
+
+
+def forget(kernel: Kernel, tgid: int) -> None:
+    """That process is gone, and its timers with it."""
+    if kernel.timers.pop(tgid, None) is not None:
+        arm(kernel)

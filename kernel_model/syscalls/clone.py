@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kernel_model.abi import errno
 from kernel_model.abi.resource import RUSAGE
-from kernel_model.abi.signal import SIGCHLD
-from kernel_model.exit import child_info
+from kernel_model.abi.signal import SIGCHLD, SIGCONT
+from kernel_model.exit import CLD_CONTINUED, CLD_STOPPED, child_info
 from kernel_model.fork import CLONE_VFORK, CLONE_VM, CSIGNAL, CloneArgs, copy_process
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user, put_user
 from kernel_model.syscalls.declare import Hex, Pid, Ptr, Size, syscall
@@ -93,31 +93,61 @@ def sys_vfork(task: Task) -> int:
 
 
 # -- waiting -----------------------------------------------------------------------------------------------------------
-def _wait(task: Task, kind: int, which: int, options: int, interrupted: int) -> Task | None:
-    """A child that has ended, None when WNOHANG finds none; ECHILD without such a child at all."""
+class _News(NamedTuple):
+    """What there is to tell of a child: its wait status, and si_code and si_status of waitid(2)."""
+
+    child: Task
+    status: int
+    code: int
+    value: int
+
+
+def _news_of(child: Task, options: int) -> _News | None:
+    """What `options` ask to hear and nobody has heard yet (kernel/exit.c:wait_consider_task())."""
+    signal = child.signal
+    if child.exit_code is not None:
+        if signal.threads or not options & WEXITED:
+            return None
+        info = child_info(child, child.exit_code)
+        return _News(child, child.exit_code, info.code, dict(info.fields)["status"])
+    if signal.stop_code and options & WUNTRACED:
+        return _News(child, signal.stop_code << 8 | 0x7F, CLD_STOPPED, signal.stop_code)
+    if signal.continued and options & WCONTINUED:
+        return _News(child, 0xFFFF, CLD_CONTINUED, SIGCONT)
+    return None
+
+
+def _wait(task: Task, kind: int, which: int, options: int) -> _News | None:
+    """News of a child, None when WNOHANG finds none; ECHILD without such a child at all."""
     found = False
     for child in task.kernel.tasks.values():
-        signal = child.signal
-        if signal.parent_tgid != task.tgid or child.pid != child.tgid:
+        if child.signal.parent_tgid != task.tgid or child.pid != child.tgid:
             continue
-        if (kind == _P_PID and child.pid != which) or (kind == _P_PGID and signal.pgrp != which):
+        if (kind == _P_PID and child.pid != which) or (kind == _P_PGID and child.signal.pgrp != which):
             continue
         found = True
-        if child.exit_code is not None and not signal.threads:
-            return child
+        news = _news_of(child, options)
+        if news is not None:
+            return news
     if not found:
         raise SyscallError(errno.ECHILD)
     if options & WNOHANG:
         return None
-    raise Blocked(queues=(task.signal.wait_chldexit,), interrupted=interrupted)
+    raise Blocked(queues=(task.signal.wait_chldexit,))
 
 
-def _reap(task: Task, child: Task) -> None:
-    """The child's last trace goes."""
-    task.kernel.tasks.pop(child.pid, None)
+def _heard(task: Task, news: _News) -> None:
+    """It is told once; of a child that has ended the last trace goes."""
+    child = news.child
+    if child.exit_code is not None:
+        task.kernel.tasks.pop(child.pid, None)
+    elif news.code == CLD_STOPPED:
+        child.signal.stop_code = 0
+    else:
+        child.signal.continued = False
 
 
-@syscall(partial="Stopped and continued children are not reported; rusage is zeros.")
+@syscall(partial="The rusage is all zeros.")
 def sys_wait4(task: Task, pid: Pid, status: WaitStatus, options: WaitOptions, rusage: Rusage) -> int:
     """wait4(2)."""
     if options & 0xFFFF_FFFF & ~_WAIT_OPTIONS:
@@ -125,18 +155,18 @@ def sys_wait4(task: Task, pid: Pid, status: WaitStatus, options: WaitOptions, ru
     if pid == -(1 << 31):
         raise SyscallError(errno.ESRCH)
     kind = _P_ALL if pid == -1 else _P_PID if pid > 0 else _P_PGID
-    child = _wait(task, kind, -pid if pid < -1 else pid or task.signal.pgrp, options, errno.ERESTARTSYS)
-    if child is None:
+    news = _wait(task, kind, -pid if pid < -1 else pid or task.signal.pgrp, options | WEXITED)
+    if news is None:
         return 0
-    _reap(task, child)
+    _heard(task, news)
     if status:
-        put_user(task.mm, status, _STATUS, child.exit_code)
+        put_user(task.mm, status, _STATUS, news.status)
     if rusage:
         copy_to_user(task.mm, rusage, bytes(RUSAGE.size))
-    return child.pid
+    return news.child.pid
 
 
-@syscall(partial="Stopped and continued children are not reported; P_PIDFD is refused; rusage is zeros.")
+@syscall(partial="P_PIDFD is refused; the rusage is all zeros.")
 def sys_waitid(task: Task, which: IdType, pid: Pid, info: OutSigInfo, options: WaitOptions, rusage: Rusage) -> int:
     """waitid(2)."""
     allowed = _WAIT_OPTIONS | WEXITED | WNOWAIT
@@ -144,16 +174,15 @@ def sys_waitid(task: Task, which: IdType, pid: Pid, info: OutSigInfo, options: W
         raise SyscallError(errno.EINVAL)
     if which not in (_P_ALL, _P_PID, _P_PGID) or (which == _P_PID and pid <= 0) or (which == _P_PGID and pid < 0):
         raise SyscallError(errno.EINVAL)
-    child = _wait(task, which, pid or task.signal.pgrp, options, errno.ERESTARTSYS)
+    news = _wait(task, which, pid or task.signal.pgrp, options)
     fields = (0, 0, 0, 0, 0, 0, 0)
-    if child is not None:
-        told = child_info(child, child.exit_code or 0)
-        values = dict(told.fields)
-        fields = (SIGCHLD, 0, told.code, 0, values["pid"], values["uid"], values["status"])
+    if news is not None:
+        child = news.child
+        fields = (SIGCHLD, 0, news.code, 0, child.tgid, child.cred.uid, news.value)
         if not options & WNOWAIT:
-            _reap(task, child)
+            _heard(task, news)
     if info:
         put_user(task.mm, info, _SIGINFO, *fields)
-    if rusage and child is not None:
+    if rusage and news is not None:
         copy_to_user(task.mm, rusage, bytes(RUSAGE.size))
     return 0

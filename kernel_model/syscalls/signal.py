@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kernel_model.abi import errno
 from kernel_model.abi import signal as abi
-from kernel_model.abi.time import NSEC_PER_SEC, NSEC_PER_USEC, TIMESPEC, USEC_PER_SEC
+from kernel_model.abi.time import KTIME_MAX_NS, NSEC_PER_SEC, NSEC_PER_USEC, TIMESPEC, USEC_PER_SEC
 from kernel_model.arch import signal_ops
 from kernel_model.cred import CAP_KILL
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user, get_user, put_user
@@ -296,7 +296,7 @@ def sys_rt_sigtimedwait(
             seconds, nanoseconds = get_user(task.mm, uts, TIMESPEC)
             if seconds < 0 or not 0 <= nanoseconds < NSEC_PER_SEC:
                 raise SyscallError(errno.EINVAL)
-            deadline_ns = clock.monotonic_ns() + seconds * NSEC_PER_SEC + nanoseconds
+            deadline_ns = min(clock.monotonic_ns() + seconds * NSEC_PER_SEC + nanoseconds, KTIME_MAX_NS)
         state = _SigWait(deadline_ns)
         blocked = task.blocked
     else:
@@ -358,14 +358,17 @@ def _set_itimer(task: Task, which: int, value_ns: int, interval_ns: int) -> tupl
     """Start (or with 0 stop) an interval timer; what was left of it, and its old interval (ns)."""
     from kernel_model.signal.timers import arm, itimer_clock_ns
 
-    itimers = task.signal.itimers
-    now_ns = itimer_clock_ns(task.kernel, which)
+    kernel = task.kernel
+    itimers = kernel.timers.setdefault(task.tgid, {})
+    now_ns = itimer_clock_ns(kernel, which)
     old = _left(itimers.get(which), now_ns)
     if value_ns:
-        itimers[which] = now_ns + value_ns, interval_ns
+        itimers[which] = min(now_ns + value_ns, KTIME_MAX_NS), interval_ns
     else:
         itimers.pop(which, None)
-    arm(task.kernel, task)
+        if not itimers:
+            del kernel.timers[task.tgid]
+    arm(kernel)
     return old
 
 
@@ -420,6 +423,7 @@ def sys_getitimer(task: Task, which: kinds.ItimerWhich, value: kinds.OutItimerva
 
     if not abi.ITIMER_REAL <= which <= abi.ITIMER_PROF:
         raise SyscallError(errno.EINVAL)
-    left = _left(task.signal.itimers.get(which), itimer_clock_ns(task.kernel, which))
+    timer = task.kernel.timers.get(task.tgid, {}).get(which)
+    left = _left(timer, itimer_clock_ns(task.kernel, which))
     put_user(task.mm, value, abi.ITIMERVAL, *_itimerval(*left))
     return 0

@@ -27,7 +27,6 @@ from kernel_model.wait import Blocked
 if TYPE_CHECKING:
     from kernel_model.task import Task
 
-_KTIME_MAX = (1 << 63) - 1
 _REALTIME_CLOCKS = frozenset((abi.CLOCK_REALTIME, abi.CLOCK_REALTIME_ALARM, abi.CLOCK_TAI))
 _SLEEPING_CLOCKS = frozenset(
     (
@@ -225,8 +224,8 @@ def _sleep_for(task: Task, clock: int, seconds: int, nanoseconds: int, rmtp: Use
     """A relative sleep; when it ends is decided at the first call and kept."""
     end_ns = task.call_state
     if not isinstance(end_ns, int):
-        duration_ns = min(seconds * abi.NSEC_PER_SEC + nanoseconds, _KTIME_MAX)
-        end_ns = task.call_state = task.kernel.clock.now_ns(clock, task) + duration_ns
+        end_ns = task.kernel.clock.now_ns(clock, task) + seconds * abi.NSEC_PER_SEC + nanoseconds
+        end_ns = task.call_state = min(end_ns, abi.KTIME_MAX_NS)
     return sleep_until(task, clock, end_ns, rmtp)
 
 
@@ -260,7 +259,7 @@ def sys_clock_nanosleep(task: Task, clock: ClockId, flags: SleepFlags, rqtp: Tim
         if not task.cred.capable(CAP_WAKE_ALARM):
             raise SyscallError(errno.EPERM)
     if flags & abi.TIMER_ABSTIME:
-        end_ns = min(seconds * abi.NSEC_PER_SEC + nanoseconds, _KTIME_MAX)
+        end_ns = min(seconds * abi.NSEC_PER_SEC + nanoseconds, abi.KTIME_MAX_NS)
         return sleep_until(task, clock, end_ns, None)
     if clock in _REALTIME_CLOCKS:
         clock = abi.CLOCK_MONOTONIC

@@ -9,7 +9,7 @@ import pytest
 from kernel_model.abi import errno
 from kernel_model.abi import signal as abi
 from kernel_model.abi.resource import RLIMIT_SIGPENDING
-from kernel_model.signal.deliver import collect_host_signals, do_signal, has_deliverable, next_deadline, send_signal
+from kernel_model.signal.deliver import collect_host_signals, do_signal, has_deliverable, next_timer, send_signal
 from kernel_model.signal.sighand import SigAction, SigInfo
 from kernel_model.types import SyscallError
 from tests.filecalls.calls import BAD, Calls
@@ -39,16 +39,15 @@ def test_a_timer_ends_a_sleep(calls: Calls) -> None:
     catch(calls, abi.SIGALRM)
     assert set_timer(calls, 0, 2_000_000) == 0
     due_ns = clock.monotonic_ns() + 2 * SECOND
-    assert next_deadline(task, None) == next_deadline(task, due_ns + 1) == due_ns
-    assert next_deadline(task, due_ns - 1) == due_ns - 1
+    assert next_timer(task.kernel) == due_ns
     clock.sleep_towards(due_ns - 1)
-    collect_host_signals(task.kernel, task)
+    collect_host_signals(task.kernel)
     assert not pending(calls)
     clock.sleep_towards(due_ns)
-    collect_host_signals(task.kernel, task)
+    collect_host_signals(task.kernel)
     assert pending(calls) == abi.sigmask(abi.SIGALRM)
     assert has_deliverable(task)
-    assert next_deadline(task, None) is None
+    assert next_timer(task.kernel) is None
     assert task.signal.shared_pending.queue == [SigInfo(abi.SIGALRM, abi.SI_KERNEL)]
 
 
@@ -58,9 +57,10 @@ def test_a_periodic_timer_does_not_make_up_for_what_it_missed(calls: Calls) -> N
     start_ns = clock.monotonic_ns()
     assert set_timer(calls, 0, 1_000_000, 300_000) == 0
     clock.sleep_towards(start_ns + 2 * SECOND)
-    collect_host_signals(task.kernel, task)
+    collect_host_signals(task.kernel)
     assert len(task.signal.shared_pending.queue) == 1
-    assert next_deadline(task, None) == start_ns + 2_200_000_000
+    assert next_timer(task.kernel) is None  # one more would change nothing
+    assert task.kernel.timers == {task.tgid: {0: (start_ns + 2_200_000_000, 300_000_000)}}
     out = calls.out(abi.ITIMERVAL)
     assert calls("getitimer", 0, out) == 0
     assert abi.ITIMERVAL.unpack(calls.model.get(out, 32)) == (0, 300_000, 0, 200_000)
@@ -85,17 +85,17 @@ def test_timers_on_cpu_time(calls: Calls) -> None:
     catch(calls, abi.SIGPROF, abi.SIGVTALRM)
     assert set_timer(calls, 2, 1000) == 0
     assert set_timer(calls, 1, 1000) == 0
-    assert next_deadline(task, None) is None  # sleeping brings them no nearer
+    assert next_timer(task.kernel) is None  # sleeping brings them no nearer
     kernel.clock.sleep_towards(kernel.clock.monotonic_ns() + SECOND)
-    collect_host_signals(kernel, task)
+    collect_host_signals(kernel)
     assert not pending(calls)
     kernel.stats.kernel_entries += 1000
-    collect_host_signals(kernel, task)
+    collect_host_signals(kernel)
     assert pending(calls) == abi.sigmask(abi.SIGPROF)
     kernel.stats.kernel_entries += 100
-    collect_host_signals(kernel, task)
+    collect_host_signals(kernel)
     assert pending(calls) == abi.sigmask(abi.SIGPROF, abi.SIGVTALRM)
-    assert not task.signal.itimers
+    assert not kernel.timers
 
 
 def test_alarm_rounds_as_linux(x86: Calls) -> None:
@@ -205,7 +205,7 @@ def test_from_outside(calls: Calls) -> None:
     host = kernel.host
     host.inject_signal(abi.SIGINT)  # type: ignore[attr-defined]
     host.inject_signal(abi.SIGTERM)  # type: ignore[attr-defined]
-    collect_host_signals(kernel, task)
+    collect_host_signals(kernel)
     assert [(info.signo, info.code) for info in task.signal.shared_pending.queue] == [
         (abi.SIGINT, abi.SI_KERNEL),
         (abi.SIGTERM, abi.SI_USER),
