@@ -41,8 +41,10 @@ class Assembled:
 
 @cache
 def _keystone(arch: str) -> Any:
-    import keystone
-
+    try:
+        import keystone
+    except ImportError as error:
+        raise AssemblyError("Keystone is missing, which assembles the vDSO: pip install keystone-engine") from error
     if arch == "aarch64":
         return keystone.Ks(keystone.KS_ARCH_ARM64, keystone.KS_MODE_LITTLE_ENDIAN)
     return keystone.Ks(keystone.KS_ARCH_X86, keystone.KS_MODE_64)
@@ -82,10 +84,11 @@ def assemble(program: Program, text_offset: int) -> Assembled:
 
 
 def _assembled(arch: str, lines: list[str]) -> bytes:
+    engine = _keystone(arch)
     from keystone import KsError
 
     try:
-        code, _ = _keystone(arch).asm("\n".join(lines), 0, as_bytes=True)
+        code, _ = engine.asm("\n".join(lines), 0, as_bytes=True)
     except KsError as error:
         raise AssemblyError(f"{arch}: Keystone says: {error}{_culprit(arch, lines)}") from error
     if not isinstance(code, bytes):
@@ -106,6 +109,14 @@ def _culprit(arch: str, lines: list[str]) -> str:
             if "SYMBOL" not in str(error):
                 return f": {line}"
     return ""
+
+
+def disassemble(arch: str, code: bytes, address: int) -> list[tuple[int, int, str]]:
+    """(address, size, text) of each instruction in `code`."""
+    return [
+        (at, size, f"{mnemonic} {operands}".rstrip())
+        for at, size, mnemonic, operands in _capstone(arch).disasm_lite(code, address)
+    ]
 
 
 def check(program: Program, result: Assembled, text_offset: int) -> None:

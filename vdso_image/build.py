@@ -37,10 +37,11 @@ _FIRST_GUESS: Final = 0x1000
 
 
 class Built(NamedTuple):
-    """What a build makes: the two files that `vdso_image.image.load` reads."""
+    """What a build makes: the two files that `vdso_image.image.load` reads, and the unwind rules that went in."""
 
     elf: bytes
     description: str
+    frames: list[FrameEntry]
 
 
 def build(arch: str, sources: Path = SOURCES) -> Built:
@@ -50,7 +51,7 @@ def build(arch: str, sources: Path = SOURCES) -> Built:
     assembled = assemble(program, layout.find(".text").offset)
     final = _layout(program, assembled)
     elf = final.write()
-    return Built(elf, _describe(program, assembled, final, elf))
+    return Built(elf, _describe(program, assembled, final, elf), _frames(program, assembled))
 
 
 def write(arch: str, directory: Path = BUILT) -> Built:

@@ -12,9 +12,14 @@ A row is a list of rules, each `what=where`:
 An address is a register, perhaps with some of its bits taken out (`x8>>32<<16`), plus a number. A register that a row
 does not name is the caller's as it is. `normal` is a C function's row at its start, `none` the end of the chain.
 
-Two kinds of common entry (CIE) per architecture: that of C functions, and that of the handlers, whose frame the kernel
-pushed. On AArch64 the handlers' return address is in column 17, as the bounce ABI's text explains; x86-64 has column 16
-for both. Neither is marked as a signal frame: the saved PC is after an instruction, like that of a call.
+A function's first row is in its common entry (CIE), shared with all that begin like it: LLVM's libunwind looks at a
+function's own entry (FDE) only for the rules of instructions *before* the PC, so at a function's first instruction it
+sees nothing else. For the same reason a row that changes in mid-function must hold one instruction longer than it
+is said to.
+
+The return address is in the link register's column on AArch64; in that of x17 for the handlers, whose frame the kernel
+pushed. No entry is marked as a signal frame: the saved PC is after an instruction, like that of a call. And no rule
+may name a column that one unwinder lacks: LLVM's refuses the whole entry then (x86-64: beyond 32; so no rflags).
 """
 
 from __future__ import annotations
@@ -25,7 +30,7 @@ from typing import Final, NamedTuple
 
 _AARCH64_COLUMNS: Final = {f"x{number}": number for number in range(31)} | {"sp": 31, "pc": 32}
 _X86_64_ORDER: Final = "rax rdx rcx rbx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 rip"
-_X86_64_COLUMNS: Final = {name: number for number, name in enumerate(_X86_64_ORDER.split())} | {"rflags": 49}
+_X86_64_COLUMNS: Final = {name: number for number, name in enumerate(_X86_64_ORDER.split())}
 COLUMNS: Final = {"aarch64": _AARCH64_COLUMNS, "x86_64": _X86_64_COLUMNS}
 NORMAL: Final = {"aarch64": "cfa=sp+0", "x86_64": "cfa=rsp+8 rip=cfa-8"}
 NONE: Final = {"aarch64": "cfa=sp+0 x17=undefined pc=undefined", "x86_64": "cfa=rsp+0 rip=undefined"}
@@ -73,7 +78,7 @@ def parse_row(arch: str, text: str) -> Row:
     for word in text.split():
         name, equals, value = word.partition("=")
         if name == "cfa":
-            cfa = value
+            cfa = value if "+" in value or value.startswith("*") else value + "+0"
         elif name in columns and equals:
             rules[columns[name]] = value
         else:
@@ -124,6 +129,7 @@ def _memory(text: str) -> str | None:
 
 
 def _encode_cfa(arch: str, value: str) -> bytes:
+    """The instruction that says what the CFA is."""
     inner = _memory(value)
     if inner is not None:
         expression = _address(arch, inner) + bytes([_OP_DEREF])
@@ -135,6 +141,7 @@ def _encode_cfa(arch: str, value: str) -> bytes:
 
 
 def _encode_rule(arch: str, column: int, value: str) -> bytes:
+    """The instruction that says where a register of the caller is."""
     inner = _memory(value)
     if inner is not None:
         expression = _address(arch, inner)
@@ -191,25 +198,23 @@ def is_handler_row(arch: str, row: Row) -> bool:
 
 def eh_frame(arch: str, entries: list[FrameEntry], address: int) -> tuple[bytes, list[tuple[int, int]]]:
     """The section for functions `entries`, itself at `address`; and (function, entry) addresses for `eh_frame_hdr`."""
-    normal = parse_row(arch, "normal")
     out = b""
-    cies: dict[bool, int] = {}
+    cies: dict[bytes, int] = {}
     table: list[tuple[int, int]] = []
     for entry in sorted(entries):
-        handler = is_handler_row(arch, entry.rows[0][1])
-        if handler not in cies:
-            cies[handler] = len(out)
-            if handler:
-                out += _cie(arch, HANDLER_RETURN_COLUMN[arch], b"")
-            else:
-                out += _cie(arch, RETURN_COLUMN[arch], _encode_change(arch, None, normal))
+        row = entry.rows[0][1]
+        column = (HANDLER_RETURN_COLUMN if is_handler_row(arch, row) else RETURN_COLUMN)[arch]
+        cie = _cie(arch, column, _encode_change(arch, None, row))
+        if cie not in cies:
+            cies[cie] = len(out)
+            out += cie
         here = address + len(out)
         instructions = b""
-        row, place = None if handler else normal, entry.start
-        for at, next_row in entry.rows:
+        place = entry.start
+        for at, next_row in entry.rows[1:]:
             instructions += _advance((at - place) // CODE_ALIGN[arch]) + _encode_change(arch, row, next_row)
             row, place = next_row, at
-        body = pack("<IiIB", len(out) + 4 - cies[handler], entry.start - (here + 8), entry.size, 0)
+        body = pack("<IiIB", len(out) + 4 - cies[cie], entry.start - (here + 8), entry.size, 0)
         out += _padded(body + instructions)
         table.append((entry.start, here))
     return out + pack("<I", 0), table

@@ -12,6 +12,7 @@ from emu.cli.errors import Debug
 COMMANDS = {
     "run": ("emu.cli.group", "Run a Linux program of AArch64 or x86-64."),
     "syscalls": ("emu.cli.syscalls", "Show which system calls are there, and how much of each."),
+    "vdso": ("emu.cli.vdso", "Build, show or check the vDSO images."),
 }
 
 

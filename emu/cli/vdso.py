@@ -1,0 +1,85 @@
+"""`uabi-emu vdso`: build the vDSO images, show what is in them, check that they are what they should be."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from emu.cli.errors import CliError
+from vdso_image.image import ARCHITECTURES, load
+
+_arch = click.option("--arch", type=click.Choice(ARCHITECTURES), help="Only that architecture. Default: both.")
+
+
+@click.group()
+def vdso() -> None:
+    """The vDSO images: build them from their sources, show or check the built ones."""
+
+
+@vdso.command()
+@_arch
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Where. Default: where runs look."
+)
+def build(arch: str | None, output: Path | None) -> None:
+    """Assemble the sources and write the images, with a description of each beside it."""
+    from vdso_image.assemble import AssemblyError
+    from vdso_image.build import BUILT, write
+    from vdso_image.cfi import CfiError
+    from vdso_image.source import SourceError
+
+    directory = output or BUILT
+    for name in [arch] if arch else ARCHITECTURES:
+        try:
+            built = write(name, directory)
+        except (SourceError, AssemblyError, CfiError) as error:
+            raise CliError(f"vdso build: {name}: {error}") from error
+        except OSError as error:
+            raise CliError(f"vdso build: {error.filename or directory}: {error.strerror}") from error
+        click.echo(f"{directory / name}.so: {len(built.elf)} bytes")
+
+
+@vdso.command()
+@_arch
+@click.argument("functions", nargs=-1)
+def show(arch: str | None, functions: tuple[str, ...]) -> None:
+    """Show the built images: symbols, sections, handlers with unwind rules, data page. FUNCTIONS: only their code."""
+    from vdso_image.listing import all_code, overview
+
+    texts = []
+    unknown = None
+    for name in [arch] if arch else ARCHITECTURES:
+        image = load(name)
+        try:
+            texts.append("\n".join(all_code(image, functions)) if functions else overview(image))
+        except KeyError as error:
+            unknown = error.args[0]
+    if not texts:
+        raise CliError(f"vdso show: {unknown}: no such function: see 'uabi-emu vdso show'")
+    sys.stdout.write("\n\n".join(text.rstrip("\n") for text in texts) + "\n")
+
+
+@vdso.command()
+@_arch
+def check(arch: str | None) -> int:
+    """Build afresh and compare; let other tools read the images. Status 1 when something is wrong."""
+    from vdso_image.assemble import AssemblyError
+    from vdso_image.cfi import CfiError
+    from vdso_image.source import SourceError
+    from vdso_image.verify import verify
+
+    bad = 0
+    for name in [arch] if arch else ARCHITECTURES:
+        try:
+            findings = verify(name)
+        except (SourceError, AssemblyError, CfiError) as error:
+            raise CliError(f"vdso check: {name}: {error}") from error
+        click.echo(f"{name}:")
+        for finding in findings:
+            mark = {True: "yes", False: "NO", None: "not checked"}[finding.good]
+            detail = f" ({finding.detail})" if finding.detail else ""
+            click.echo(f"  {finding.what}: {mark}{detail}")
+            bad += finding.good is False
+    return min(bad, 1)

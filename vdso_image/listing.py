@@ -1,0 +1,222 @@
+"""A built image as text for a person: symbols, sections, code with its remarks and unwind rules, the data page.
+
+All of it is read from the built file, with pyelftools and Capstone, so it shows what is there; only the remarks beside
+instructions come from the sources.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from vdso_image import vvar
+from vdso_image.assemble import disassemble
+from vdso_image.cfi import CODE_ALIGN, COLUMNS
+from vdso_image.source import Program, read_sources
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vdso_image.image import VdsoImage
+
+_BYTES_WIDTH: Final = {"aarch64": 8, "x86_64": 26}
+_INDENT: Final = "  "
+
+
+class Function(NamedTuple):
+    """A symbol of the image; `names` begins with the one that is not weak."""
+
+    names: tuple[str, ...]
+    version: str
+    start: int
+    size: int
+
+
+def elf_file(elf: bytes) -> Any:
+    """pyelftools' view of an image."""
+    from elftools.elf.elffile import ELFFile
+
+    return ELFFile(BytesIO(elf))
+
+
+def functions(elf: bytes) -> list[Function]:
+    """The functions of an image, by address."""
+    file = elf_file(elf)
+    versions = {
+        verdef["vd_ndx"]: next(names).name
+        for verdef, names in file.get_section_by_name(".gnu.version_d").iter_versions()
+    }
+    numbers = file.get_section_by_name(".gnu.version")
+    found: dict[int, list[tuple[bool, str, str, int]]] = {}
+    for index, symbol in enumerate(file.get_section_by_name(".dynsym").iter_symbols()):
+        if index:
+            weak = symbol["st_info"]["bind"] == "STB_WEAK"
+            version = versions[numbers.get_symbol(index)["ndx"]]
+            found.setdefault(symbol["st_value"], []).append((weak, symbol.name, version, symbol["st_size"]))
+    return [
+        Function(tuple(name for _, name, _, _ in sorted(same)), same[0][2], start, same[0][3])
+        for start, same in sorted(found.items())
+    ]
+
+
+# -- unwind rules -----------------------------------------------------------------------------------------------------
+def _expression(arch: str, operations: Any, expression: list[int]) -> str:
+    """A DWARF expression in the notation of `vdso_image.cfi`."""
+    names = {number: name for name, number in COLUMNS[arch].items()}
+    text = ""
+    counts: list[int] = []
+    for operation in operations.parse_expr(expression):
+        name, arguments = operation.op_name, operation.args
+        if name.startswith("DW_OP_breg"):
+            text = names[int(name[10:])] + (f"+{arguments[0]}" if arguments[0] else "")
+        elif name.startswith("DW_OP_lit"):
+            counts.append(int(name[9:]))
+        elif name == "DW_OP_const1u":
+            counts.append(arguments[0])
+        elif name in ("DW_OP_shr", "DW_OP_shl"):
+            text += (">>" if name == "DW_OP_shr" else "<<") + str(counts.pop())
+        elif name == "DW_OP_plus_uconst":
+            text += f"+{arguments[0]}"
+        elif name == "DW_OP_deref":
+            text = f"*({text})"
+        else:
+            raise ValueError(f"an operation that no rule here uses: {name}")
+    return text
+
+
+def _row_text(arch: str, row: dict[Any, Any], operations: Any) -> str:
+    """A decoded row in the notation of `vdso_image.cfi`."""
+    names = {number: name for name, number in COLUMNS[arch].items()}
+    cfa = row["cfa"]
+    place = f"{names[cfa.reg]}+{cfa.offset}" if cfa.expr is None else _expression(arch, operations, cfa.expr)
+    words = [f"cfa={place}"]
+    for column, rule in row.items():
+        if column in ("cfa", "pc") or rule.type == "SAME_VALUE":
+            continue
+        if rule.type == "UNDEFINED":
+            value = "undefined"
+        elif rule.type == "OFFSET":
+            value = f"cfa{rule.arg:+d}"
+        elif rule.type == "REGISTER":
+            value = names[rule.arg]
+        elif rule.type == "EXPRESSION":
+            value = f"*({_expression(arch, operations, rule.arg)})"
+        else:
+            raise ValueError(f"a rule that nothing here uses: {rule.type}")
+        words.append(f"{names[column]}={value}")
+    return " ".join(words)
+
+
+def unwind_rows(arch: str, elf: bytes) -> dict[int, str]:
+    """Address to the rules that hold from there on, for every row of .eh_frame; an empty text where a function ends."""
+    from elftools.dwarf.callframe import FDE
+    from elftools.dwarf.dwarf_expr import DWARFExprParser
+
+    dwarf = elf_file(elf).get_dwarf_info()
+    rows: dict[int, str] = {}
+    for entry in dwarf.EH_CFI_entries():
+        if isinstance(entry, FDE):
+            operations = DWARFExprParser(entry.structs)
+            start = entry["initial_location"]
+            rows.setdefault(start + entry["address_range"], "")
+            for row in entry.get_decoded().table:
+                rows[row["pc"]] = _row_text(arch, row, operations)
+    return rows
+
+
+# -- listings ---------------------------------------------------------------------------------------------------------
+def _remarks(program: Program) -> dict[str, list[str]]:
+    """Function to the remarks beside its instructions, in order."""
+    return {
+        func.name: [insn.remark for insn in program.insns if func.start < insn.mark < func.end]
+        for func in program.functions
+    }
+
+
+def code(image: VdsoImage, function: Function, rows: dict[int, str], remarks: list[str]) -> Iterator[str]:
+    """A function, an instruction a line, with the unwind rules where they change and marks of the restart ranges."""
+    yield f"{function.names[0]}@{function.version}:"
+    kinds = {offset: kind for kind, offset in image.handlers.items()}
+    width = _BYTES_WIDTH[image.arch]
+    place = function.start
+    body = image.elf[place : place + function.size]
+    for number, (address, size, text) in enumerate(disassemble(image.arch, body, place)):
+        if address in kinds:
+            yield f"{_INDENT}-- a bounce begins here ({kinds[address]})"
+        for start, commit, kind in image.restart_ranges:
+            if address == start:
+                yield f"{_INDENT}-- can be started over up to {commit:#x} ({kind})"
+            if address == commit:
+                yield f"{_INDENT}-- can't be started over any more ({kind})"
+        if rows.get(address):
+            yield f"{_INDENT}-- unwind: {rows[address]}"
+        data = body[address - place : address - place + size]
+        shown = f"{int.from_bytes(data, 'little'):08x}" if CODE_ALIGN[image.arch] == 4 else data.hex(" ")
+        remark = f"; {remarks[number]}" if number < len(remarks) else ""
+        yield f"{_INDENT}{address:#06x}  {shown:{width}}  {text:41} {remark}".rstrip()
+
+
+def all_code(image: VdsoImage, wanted: tuple[str, ...]) -> list[str]:
+    """The functions called `wanted`, each with an empty line after it. KeyError names one that is not there."""
+    by_name = {name: function for function in functions(image.elf) for name in function.names}
+    missing = [name for name in wanted if name not in by_name]
+    if missing:
+        raise KeyError(missing[0])
+    rows = unwind_rows(image.arch, image.elf)
+    remarks = _remarks(read_sources(image.arch))
+    lines: list[str] = []
+    for name in wanted:
+        function = by_name[name]
+        lines += [*code(image, function, rows, remarks.get(function.names[0], [])), ""]
+    return lines
+
+
+def symbol_table(image: VdsoImage) -> list[str]:
+    """Every symbol with its place, size and version."""
+    lines = ["offset   size  version       name"]
+    for function in functions(image.elf):
+        names = function.names[0] + "".join(f" (also {alias})" for alias in function.names[1:])
+        lines.append(f"{function.start:#06x}  {function.size:5}  {function.version:12}  {names}")
+    return lines
+
+
+def section_table(image: VdsoImage) -> list[str]:
+    """Every section that is mapped, with its place and size."""
+    mapped = [section for section in elf_file(image.elf).iter_sections() if section["sh_flags"]]
+    return ["offset   size  section"] + [f"{s['sh_offset']:#06x}  {s['sh_size']:5}  {s.name}" for s in mapped]
+
+
+def vvar_table() -> list[str]:
+    """The data page, field by field."""
+    places = vvar.offsets()
+    lines = ["offset   size  field"]
+    for name, form, text in (*vvar.FIELDS, *vvar.BASE_FIELDS):
+        size = {"I": 4, "i": 4, "Q": 8}[form]
+        lines.append(f"{places[name]:#06x}  {size:5}  {name:15} {text}")
+    step = places["base_nsec"] - places["base_sec"] + 8
+    lines.append(f"               the last two again every {step} bytes, for the clock ids 0 to {vvar.CLOCKS - 1}")
+    return lines
+
+
+def handler_names(image: VdsoImage) -> tuple[str, ...]:
+    """The functions of the bounce, by address."""
+    return tuple(f.names[0] for f in functions(image.elf) if f.names[0].startswith("__kernel_bounce"))
+
+
+def overview(image: VdsoImage) -> str:
+    """All there is to say, but the code of what is not a handler."""
+
+    def part(title: str, lines: list[str]) -> list[str]:
+        return [title, *(_INDENT + line if line else "" for line in lines), ""]
+
+    lines = [
+        f"vDSO of {image.arch}: {len(image.elf)} bytes, build id {image.build_id.hex()}",
+        "",
+        *part("Symbols", symbol_table(image)),
+        *part("Sections", section_table(image)),
+        *part("Handlers", all_code(image, handler_names(image))[:-1]),
+    ]
+    if image.sigreturn:
+        lines += [f"Signal handlers return to {image.sigreturn:#x}.", ""]
+    lines += part(f"Data page, {vvar.VVAR_BYTES} bytes before the image", vvar_table())
+    return "\n".join(lines)
