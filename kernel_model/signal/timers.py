@@ -38,11 +38,11 @@ def take_in(kernel: Kernel, signals: Iterable[int]) -> None:
     """Hand on `signals` that the emulator itself was sent: those of a terminal to all processes in its foreground."""
     for signal in signals:
         first = kernel.tasks.get(kernel.init_tgid)
-        targets = [] if first is None else [first]
+        targets = list(kernel.tasks.values()) if first is None or first.exit_code is not None else [first]
         info = SigInfo(signal, SI_USER, fields=(("pid", 0), ("uid", kernel.identity.uid)))
         if signal in _FROM_TERMINAL:
             info = SigInfo(signal, SI_KERNEL)
-            targets = foreground(kernel)
+            targets = foreground(kernel) or targets
         elif signal == SIGCONT:
             targets += [task for task in foreground(kernel) if task is not first]
         for target in targets:
