@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kernel_model.abi import errno
 from kernel_model.abi.resource import RLIMIT_NPROC
+from kernel_model.abi.signal import SS_DISABLE
 from kernel_model.abi.time import CLOCK_BOOTTIME
 from kernel_model.cred import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
 from kernel_model.mm.uaccess import put_user
@@ -76,6 +77,8 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
     child.real_blocked = 0
     child.pdeath_signal = 0
     child.default_timer_slack_ns = task.timer_slack_ns
+    if child.sched_flags:
+        _reset_on_fork(child)
     child.robust_list = 0
     child.min_flt = child.maj_flt = 0
     child.start_time_ns = kernel.clock.now_ns(CLOCK_BOOTTIME)
@@ -91,6 +94,13 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
     kernel.tasks[child.pid] = child
     kernel.sched.enqueue(child)
     return child
+
+
+def _reset_on_fork(child: Task) -> None:
+    """SCHED_FLAG_RESET_ON_FORK: the child has no priority of its parent's (kernel/sched/core.c:sched_fork())."""
+    if child.sched_policy in (1, 2):  # SCHED_FIFO, SCHED_RR
+        child.sched_policy = child.rt_priority = 0
+    child.sched_flags = 0
 
 
 def _check(task: Task, flags: int) -> None:
@@ -162,7 +172,7 @@ def _copy_signals(task: Task, child: Task, args: CloneArgs) -> None:
         if not flags & CLONE_VM:
             child.mm.rlim = child.signal.rlim
     if flags & (CLONE_VM | CLONE_VFORK) == CLONE_VM:
-        child.sas = SigAltStack()
+        child.sas = SigAltStack(flags=SS_DISABLE)
     else:
         child.sas = copy.copy(task.sas)
 
