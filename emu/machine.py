@@ -171,8 +171,13 @@ class Machine:
     # -- from other host threads --------------------------------------------------------------------------------------
     def _on_signal(self, signum: int) -> None:
         """A signal came in: see that a computing guest notices at once."""
+        from kernel_model.signal.timers import targets
+
         task = self.kernel.current
         bit = 1 << signum - 1
+        if all(target.signal is not task.signal for target in targets(self.kernel, signum)):
+            self._on_timer()
+            return
         if task.blocked & bit and signum != signal.SIGKILL:
             return
         handler = task.sighand.get(signum).handler

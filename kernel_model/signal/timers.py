@@ -35,18 +35,31 @@ _SIGNALS: Final = {ITIMER_REAL: SIGALRM, ITIMER_VIRTUAL: SIGVTALRM, ITIMER_PROF:
 
 
 def take_in(kernel: Kernel, signals: Iterable[int]) -> None:
-    """Hand on `signals` that the emulator itself was sent: those of a terminal to all processes in its foreground."""
+    """Hand on `signals` that the emulator itself was sent."""
     for signal in signals:
-        first = kernel.tasks.get(kernel.init_tgid)
-        targets = list(kernel.tasks.values()) if first is None or first.exit_code is not None else [first]
-        info = SigInfo(signal, SI_USER, fields=(("pid", 0), ("uid", kernel.identity.uid)))
         if signal in _FROM_TERMINAL:
             info = SigInfo(signal, SI_KERNEL)
-            targets = foreground(kernel) or targets
-        elif signal == SIGCONT:
-            targets += [task for task in foreground(kernel) if task is not first]
-        for target in targets:
+        else:
+            info = SigInfo(signal, SI_USER, fields=(("pid", 0), ("uid", kernel.identity.uid)))
+        for target in targets(kernel, signal):
             send_signal(kernel, target, info, group=True)
+            if target.signal is not kernel.current.signal:
+                # Who computes meanwhile lets the other have a turn.
+                kernel.need_resched = True
+
+
+def targets(kernel: Kernel, signal: int) -> list[Task]:
+    """Who gets a signal from outside: all processes in the terminal's foreground what the terminal sends, else the
+    first process; once that is gone, all.
+    """
+    first = kernel.tasks.get(kernel.init_tgid)
+    if first is None or first.exit_code is not None:
+        return [task for task in kernel.tasks.values() if task.pid == task.tgid and task.exit_code is None]
+    if signal in _FROM_TERMINAL:
+        return foreground(kernel) or [first]
+    if signal == SIGCONT:
+        return [first, *(task for task in foreground(kernel) if task is not first)]
+    return [first]
 
 
 def foreground(kernel: Kernel) -> list[Task]:
