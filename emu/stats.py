@@ -7,6 +7,8 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from kernel_model.bounce import FRAME_BYTES
+
 if TYPE_CHECKING:
     from emu.machine import Machine
 
@@ -38,6 +40,11 @@ class StatisticsFile:
             "cpu_s": round(time.process_time() - self._cpu_s, 6),
             "peak_memory_bytes": kernel.frames.peak_bytes,
             "kernel_entries": kernel.stats.kernel_entries,
+            "bounces": kernel.stats.bounces,
+            "real_syscalls": sum(kernel.stats.calls) + kernel.stats.unknown_calls,
+            "redirected_returns": kernel.stats.redirected_returns,
+            "bounce_frame_bytes": kernel.stats.bounces * FRAME_BYTES,
+            "user_stack_bytes_max": kernel.stats.user_stack_bytes_max,
             "page_faults": kernel.frames.faults,
             "unknown_calls": kernel.stats.unknown_calls,
             "syscalls": dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),

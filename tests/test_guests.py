@@ -42,9 +42,10 @@ def _id(guest: Guest) -> str:
 GUESTS = discover()
 
 
+@pytest.mark.parametrize("abi", ["bare", "bounce"])
 @pytest.mark.parametrize("guest", GUESTS, ids=_id)
-def test_on_our_machine(guest: Guest, tmp_path: Path) -> None:
-    seen = run_guest(guest, emulator(*guest.options), tmp_path)
+def test_on_our_machine(guest: Guest, abi: str, tmp_path: Path) -> None:
+    seen = run_guest(guest, emulator("--abi", abi, *guest.options), tmp_path)
     judge("emulator", f"{guest.arch} {guest.id}", seen, expected(guest))
     assert b"Traceback" not in seen.stderr
     assert list(tmp_path.iterdir()) == [], "something was written to the host"

@@ -23,7 +23,12 @@ class Option(NamedTuple):
 
 
 OPTIONS: Final = {
-    "--abi": Option(VALUE, "NAME", "How calls reach the kernel: bare, the plain instruction (default).", ("bare",)),
+    "--abi": Option(
+        VALUE,
+        "bare|bounce",
+        "How calls reach the kernel: bare, the plain instruction (default), or bounced to the vDSO.",
+        ("bare", "bounce"),
+    ),
     "--root": Option(VALUE, "DIR", "Use DIR as the guest's / (a sysroot); what the guest writes stays in memory."),
     "--isolate": Option(FLAG, "", "Show the guest nothing of the host but PROGRAM."),
     "--bind": Option(
