@@ -37,7 +37,12 @@ _WALL: Final = frozenset((abi.CLOCK_REALTIME, abi.CLOCK_REALTIME_ALARM, abi.CLOC
 _MONOTONIC: Final = frozenset(
     (abi.CLOCK_MONOTONIC, abi.CLOCK_MONOTONIC_RAW, abi.CLOCK_BOOTTIME, abi.CLOCK_BOOTTIME_ALARM)
 )
-_HOST_CLOCK: Final = {abi.CLOCK_REALTIME_ALARM: abi.CLOCK_REALTIME, abi.CLOCK_BOOTTIME_ALARM: abi.CLOCK_BOOTTIME}
+# The machine's own counter runs with the host's CLOCK_MONOTONIC; nobody slews it here, so the raw clock is the same.
+_HOST_CLOCK: Final = {
+    abi.CLOCK_MONOTONIC_RAW: abi.CLOCK_MONOTONIC,
+    abi.CLOCK_REALTIME_ALARM: abi.CLOCK_REALTIME,
+    abi.CLOCK_BOOTTIME_ALARM: abi.CLOCK_BOOTTIME,
+}
 
 
 class _EntryCounter(Protocol):

@@ -36,6 +36,7 @@ NORMAL: Final = {"aarch64": "cfa=sp+0", "x86_64": "cfa=rsp+8 rip=cfa-8"}
 NONE: Final = {"aarch64": "cfa=sp+0 x17=undefined pc=undefined", "x86_64": "cfa=rsp+0 rip=undefined"}
 CODE_ALIGN: Final = {"aarch64": 4, "x86_64": 1}
 DATA_ALIGN: Final = -8
+AUGMENTATION = b"zR"
 RETURN_COLUMN: Final = {"aarch64": 30, "x86_64": 16}
 HANDLER_RETURN_COLUMN: Final = {"aarch64": 17, "x86_64": 16}
 
@@ -186,7 +187,7 @@ def _padded(body: bytes) -> bytes:
 
 
 def _cie(arch: str, return_column: int, instructions: bytes) -> bytes:
-    head = b"\x01zR\x00" + uleb(CODE_ALIGN[arch]) + sleb(DATA_ALIGN) + uleb(return_column)
+    head = b"\x01" + AUGMENTATION + b"\0" + uleb(CODE_ALIGN[arch]) + sleb(DATA_ALIGN) + uleb(return_column)
     return _padded(pack("<I", 0) + head + b"\x01" + bytes([_PE_PCREL_SDATA4]) + instructions)
 
 

@@ -1,0 +1,133 @@
+"""gdb walks from every instruction of every handler to main, on core files that hold nothing but registers and memory.
+
+It finds the image by AT_SYSINFO_EHDR, as it does for a real program, and reads symbols and unwind rules from memory.
+The state at each instruction is that of a CPU which has really come there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from struct import pack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from guests.build import cache_dir, compile_to
+from tests.vdso import engine
+from tests.vdso.core import write_core
+from tests.vdso.engine import FLAGS, NUMBER, PC, SP, STACK, STACK_BYTES, VDSO, Engine
+from tests.vdso.handlers import GETPID, NEVER_REACHED, Stop, stops
+from vdso_image.image import ARCHITECTURES, TASK_PAGE_ALIGN_BYTES, load
+from vdso_image.listing import elf_file
+
+if TYPE_CHECKING:
+    from vdso_image.image import VdsoImage
+
+TASK_PAGE = 0x5200_0000
+RED_ZONE = {"x86_64": 128, "aarch64": 0}
+RESULT = 4321
+
+
+def program(arch: str) -> Path:
+    """The program that makes the call, with its symbols."""
+    source = Path(__file__).parent / f"site.{arch}.S"
+    key = hashlib.sha256(source.read_bytes()).hexdigest()[:20]
+    path = cache_dir() / arch / "vdso" / f"site-{key}"
+    if not path.exists():
+        compile_to(source, f"{arch}-linux-musl", ("-nostdlib", "-static", "-Wl,-e,main"), path)
+    return path
+
+
+def gdb(arch: str) -> str:
+    """A gdb that knows the architecture; skips where there is none."""
+    for name in ("gdb-multiarch", "gdb"):
+        path = shutil.which(name)
+        if path:
+            architecture = {"aarch64": "aarch64", "x86_64": "i386:x86-64"}[arch]
+            question = ["-ex", f"set architecture {architecture}", "-ex", "show architecture"]
+            answer = subprocess.run([path, "-nx", "-batch", *question], capture_output=True, text=True)
+            if f'set to "{architecture}"' in answer.stdout:
+                return path
+    pytest.skip(f"no gdb for {arch}")
+
+
+class Bounced:
+    """The program run up to its call, and bounced."""
+
+    def __init__(self, image: VdsoImage) -> None:
+        self.image = image
+        self.arch = image.arch
+        file = elf_file(program(self.arch).read_bytes())
+        self.symbols = {s.name: s["st_value"] for s in file.get_section_by_name(".symtab").iter_symbols()}
+        self.loads = [(s["p_vaddr"], s.data()) for s in file.iter_segments() if s["p_type"] == "PT_LOAD"]
+
+    def _at_the_call(self, page: bool) -> tuple[Engine, int]:
+        """The CPU as the kernel leaves it for a handler, and where the program's SP was."""
+        arch = self.arch
+        cpu = Engine(self.image)
+        for address, data in self.loads:
+            start = address & -4096
+            cpu.uc.mem_map(start, (address + len(data) - start + 4095) & -4096)
+            cpu.uc.mem_write(address, data)
+        cpu.uc.mem_map(TASK_PAGE, TASK_PAGE_ALIGN_BYTES)
+        cpu.answer = lambda: RESULT
+        cpu[SP[arch]] = STACK + STACK_BYTES - 512
+        after = self.symbols["after"]
+        cpu.uc.emu_start(self.symbols["main"], after - (4 if arch == "aarch64" else 2), count=100)
+        number, sp, flags = cpu[NUMBER[arch]], cpu[SP[arch]], cpu[FLAGS[arch]]
+        frame = TASK_PAGE if page else (sp - RED_ZONE[arch] - 32) & -16
+        cpu.uc.mem_write(frame, pack("<4Q", number, sp, after, flags))
+        if not page:
+            cpu[SP[arch]] = frame
+        elif arch == "aarch64":
+            cpu["x8"] = frame << 16 | number
+        if arch == "x86_64":
+            cpu["rcx"], cpu["r11"] = (frame if page else after), flags
+        return cpu, sp
+
+    def core(self, stop: Stop) -> tuple[bytes, int]:
+        """The core file of the task at `stop`, and where the program's SP was."""
+        cpu, sp = self._at_the_call(stop.frame == "p")
+        cpu.uc.emu_start(VDSO + stop.entry, VDSO + stop.pc, count=100)
+        assert cpu[PC[self.arch]] == VDSO + stop.pc
+        regions = {begin: end - begin + 1 for begin, end, _ in cpu.uc.mem_regions() if begin != engine.DATA}
+        memory = {begin: bytes(cpu.uc.mem_read(begin, size)) for begin, size in regions.items()}
+        return write_core(self.arch, {name: cpu[name] for name in cpu.registers}, memory, VDSO), sp
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_from_every_instruction(arch: str, tmp_path: Path) -> None:
+    image = load(arch)
+    debugger = gdb(arch)
+    bounced = Bounced(image)
+    wanted = [s for s in stops(image) if not s.text.startswith(NEVER_REACHED)]
+    script = ["set confirm off", "set pagination off", "set debuginfod enabled off", "set width 0"]
+    want = {}
+    for number, stop in enumerate(wanted):
+        data, sp = bounced.core(stop)
+        core = tmp_path / f"{number}.core"
+        core.write_bytes(data)
+        value = RESULT if stop.rules == "result" else GETPID[arch]
+        want[str(stop)] = (["attempt", "main"], bounced.symbols["after"], sp, value)
+        script += [
+            f"core-file {core}", f"echo @ {stop}\\n", "bt", "frame 1", f'printf "%d %d %d\\n", $pc, $sp, ${NUMBER[arch]}',
+        ]  # fmt: skip
+    commands = tmp_path / "script"
+    commands.write_text("\n".join(script) + "\n")
+    done = subprocess.run(
+        [debugger, "-nx", "-batch", "-x", commands, program(arch)], capture_output=True, text=True, timeout=120
+    )
+    seen = {}
+    for part in done.stdout.split("\n@ ")[1:]:
+        name, _, text = part.partition("\n")
+        frames = re.findall(r"^#\d+ +(?:0x\w+ in )?(\w+)", text, re.M)
+        numbers = re.findall(r"^(\d+) (\d+) (\d+)$", text, re.M)
+        assert frames[0].startswith("__kernel_bounce"), text
+        assert frames[1] == "site", text
+        pc, sp, value = map(int, numbers[-1])
+        seen[name] = (frames[2:4], pc, sp, value)
+    assert seen == want, done.stderr
