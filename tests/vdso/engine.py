@@ -1,4 +1,4 @@
-"""The image, and what it needs around it, on a bare Unicorn: no kernel, flat memory, system calls answered by a test."""
+"""The image, and what it needs around it, on a bare Unicorn: no kernel, flat memory, calls answered by a test."""
 
 from __future__ import annotations
 
@@ -18,12 +18,17 @@ if TYPE_CHECKING:
 VDSO = 0x7000_0000
 STACK = 0x6000_0000
 STACK_BYTES = 0x1_0000
+STACK_ARGUMENT = STACK + STACK_BYTES - 256
+"""Where C's seventh argument is on x86-64: above the return address."""
 RETURN = 0x5000_0000
 """Where a called function returns to."""
 DATA = 0x5100_0000
 """A page for what functions write."""
 PAGE = 4096
 U64_MASK = (1 << 64) - 1
+
+BINDING: Any = uc  # which has no types
+Fault = BINDING.UcError
 
 AARCH64 = {f"x{n}": getattr(arm, f"UC_ARM64_REG_X{n}") for n in range(31)} | {
     "sp": arm.UC_ARM64_REG_SP,
@@ -54,11 +59,12 @@ class Engine:
         self.arch = arch = image.arch
         self.image = image
         self.registers = REGISTERS[arch]
+        self.uc: Any
         if arch == "aarch64":
-            self.uc = uc.Uc(uc.UC_ARCH_ARM64, uc.UC_MODE_LITTLE_ENDIAN)
+            self.uc = BINDING.Uc(uc.UC_ARCH_ARM64, uc.UC_MODE_LITTLE_ENDIAN)
             self.uc.hook_add(uc.UC_HOOK_INTR, self._aarch64_trap)
         else:
-            self.uc = uc.Uc(uc.UC_ARCH_X86, uc.UC_MODE_64)
+            self.uc = BINDING.Uc(uc.UC_ARCH_X86, uc.UC_MODE_64)
             self.uc.hook_add(uc.UC_HOOK_INSN, self._x86_64_call, None, 1, 0, x86.UC_X86_INS_SYSCALL)
         self.uc.mem_map(VDSO - VVAR_BYTES, VVAR_BYTES, uc.UC_PROT_READ)
         self.uc.mem_map(VDSO, len(image.elf), uc.UC_PROT_READ | uc.UC_PROT_EXEC)
@@ -95,7 +101,7 @@ class Engine:
     def call(self, name: str, *arguments: int) -> int:
         """Call a function of the image as C would; its result. What C's callee must keep is checked."""
         arch = self.arch
-        sp = STACK + STACK_BYTES - 256
+        sp = STACK_ARGUMENT
         for number, register in enumerate(SAVED[arch][:-1]):
             self[register] = 0x1111 * (number + 1)
         if arch == "aarch64":

@@ -7,11 +7,11 @@ from struct import unpack
 from typing import Any
 
 import pytest
-import unicorn as uc
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from unicorn.unicorn_const import UC_HOOK_CODE
 
-from tests.vdso.engine import DATA, U64_MASK, VDSO, Engine
+from tests.vdso.engine import DATA, STACK_ARGUMENT, U64_MASK, VDSO, Engine, Fault
 from vdso_image import vvar
 from vdso_image.image import ARCHITECTURES, VdsoImage, load
 
@@ -83,7 +83,7 @@ def on_page(arch: str) -> Clock:
     return Clock(arch, b"")
 
 
-def frozen(arch: str, base: list[tuple[int, int]], **more: int) -> Clock:
+def frozen(arch: str, base: list[tuple[int, int]], **more: Any) -> Clock:
     """Functions on a page where time stands still."""
     clock = on_page(arch)
     page = vvar.pack_vvar(seq=2, clock_mode=vvar.CLOCKMODE_FROZEN, base=base, **more)
@@ -212,7 +212,7 @@ def test_time_by_a_call(arch: str, pointer: int) -> None:
 
 @given(arch=st.sampled_from(ARCHITECTURES), base=bases, pointers=st.tuples(st.booleans(), st.booleans()))
 def test_gettimeofday(arch: str, base: list[tuple[int, int]], pointers: tuple[bool, bool]) -> None:
-    functions = frozen(arch, base, shift=24, timezone=(-60, 1))  # type: ignore[arg-type]
+    functions = frozen(arch, base, shift=24, timezone=(-60, 1))
     functions.engine.uc.mem_write(DATA, b"\xff" * 24)
     tv, tz = (DATA if pointers[0] else 0), (DATA + 16 if pointers[1] else 0)
     assert functions.call("gettimeofday", tv, tz) == 0
@@ -253,7 +253,7 @@ def test_getcpu(arch: str) -> None:
 
 @each_arch
 def test_a_bad_pointer_faults(arch: str) -> None:
-    with pytest.raises(uc.UcError):
+    with pytest.raises(Fault):
         frozen(arch, [(0, 0)] * vvar.CLOCKS).call("clock_gettime", MONOTONIC, 8)
 
 
@@ -275,7 +275,7 @@ def test_a_page_that_changes_while_it_is_read(arch: str, change_at: int) -> None
             engine.uc.mem_write(VDSO - vvar.VVAR_BYTES, pages[1])
         count += 1
 
-    engine.uc.hook_add(uc.UC_HOOK_CODE, before_each)
+    engine.uc.hook_add(UC_HOOK_CODE, before_each)
     assert functions.gettime(MONOTONIC) in {(1000, 1000), (777_777_777, 777_777_777)}
     assert functions.gettime(MONOTONIC) == (777_777_777, 777_777_777)
 
@@ -292,7 +292,7 @@ def test_it_waits_while_the_kernel_writes(arch: str) -> None:
             page = vvar.pack_vvar(seq=4, clock_mode=2, base=[(2, 0)] * vvar.CLOCKS)
             engine.mem_write(VDSO - vvar.VVAR_BYTES, page)
 
-    functions.engine.uc.hook_add(uc.UC_HOOK_CODE, before_each)
+    functions.engine.uc.hook_add(UC_HOOK_CODE, before_each)
     assert functions.gettime(REALTIME) == (2, 0)
     assert count > 500
 
@@ -306,17 +306,15 @@ def test_a_real_call_from_c(arch: str) -> None:
     if arch == "x86_64":
         for name, value in zip(("rcx", "r8", "r9"), (13, 14, 15), strict=True):
             engine[name] = value
-        engine.uc.mem_write(engine_stack_argument(), (16).to_bytes(8, "little"))
+        engine.uc.mem_write(STACK_ARGUMENT, (16).to_bytes(8, "little"))
     else:
         for number in range(3, 7):
             engine[f"x{number}"] = 10 + number
-    engine.answer = lambda: seen.extend(engine[name] for name in order) or -38  # type: ignore[func-returns-value]
+
+    def answer() -> int:
+        seen.extend(engine[name] for name in order)
+        return -38
+
+    engine.answer = answer
     assert engine.call("__kernel_syscall", 400, 11, 12) == -38 & U64_MASK
     assert seen == [400, 11, 12, 13, 14, 15, 16]
-
-
-def engine_stack_argument() -> int:
-    """Where a seventh argument of C is on x86-64: above the return address."""
-    from tests.vdso.engine import STACK, STACK_BYTES
-
-    return STACK + STACK_BYTES - 256

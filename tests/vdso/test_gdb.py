@@ -113,9 +113,8 @@ def test_from_every_instruction(arch: str, tmp_path: Path) -> None:
         core.write_bytes(data)
         value = RESULT if stop.rules == "result" else GETPID[arch]
         want[str(stop)] = (["attempt", "main"], bounced.symbols["after"], sp, value)
-        script += [
-            f"core-file {core}", f"echo @ {stop}\\n", "bt", "frame 1", f'printf "%d %d %d\\n", $pc, $sp, ${NUMBER[arch]}',
-        ]  # fmt: skip
+        script += [f"core-file {core}", f"echo @ {stop}\\n", "bt", "frame 1"]
+        script.append(f'printf "%d %d %d\\n", $pc, $sp, ${NUMBER[arch]}')
     commands = tmp_path / "script"
     commands.write_text("\n".join(script) + "\n")
     done = subprocess.run(

@@ -1,0 +1,76 @@
+"""`uabi-emu vdso build`, `show`, `check`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.harness import ROOT
+from vdso_image.build import BUILT
+
+LAUNCH = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from emu.cli.main import main; sys.exit(main())"
+
+
+def vdso(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-c", LAUNCH, "vdso", *arguments], capture_output=True, text=True, timeout=60
+    )
+
+
+def test_build(tmp_path: Path) -> None:
+    done = vdso("build", "-o", tmp_path / "new")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "new").iterdir()} == {
+        path.name: path.read_bytes() for path in BUILT.glob("*.*")
+    }
+
+
+def test_build_where_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = vdso("build", "-o", tmp_path / "file" / "below")
+    assert done.returncode == 125
+    assert done.stderr == f"uabi-emu: vdso build: {tmp_path}/file/below: Not a directory\n"
+
+
+def test_check() -> None:
+    done = vdso("check")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "aarch64:" and "x86_64:" in lines
+    assert "  the built files equal a fresh build: yes" in lines
+    assert "NO" not in done.stdout
+
+
+def test_show() -> None:
+    done = vdso("show")
+    assert (done.returncode, done.stderr) == (0, "")
+    for line in (
+        "vDSO of aarch64: 4096 bytes, build id",
+        "LINUX_2.6.39  __kernel_clock_gettime",
+        "LINUX_2.6     __vdso_clock_gettime (also clock_gettime)",
+        "-- a bounce begins here (redirect)",
+        "-- unwind: cfa=*(sp+8) x17=*(sp+16) pc=*(sp+16) x8=*(sp)",
+        "-- unwind: cfa=*(rsp+8) rip=*(rsp+16) rax=*(rsp) rcx=undefined r11=undefined",
+        "iretq                                     ; rip, rflags and rsp at once",
+        "clock_mode      0: make a real call",
+    ):
+        assert line in done.stdout
+    assert [line for line in done.stdout.splitlines() if line != line.rstrip()] == []
+
+
+def test_show_one_function() -> None:
+    done = vdso("show", "--arch", "aarch64", "__kernel_getcpu")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("__kernel_getcpu@UABI_1:\n  -- unwind: cfa=sp+0\n")
+    assert done.stdout.rstrip().endswith("; done without a call")
+
+
+def test_show_a_function_of_one_architecture_only() -> None:
+    assert vdso("show", "__kernel_bounce_user").stdout.startswith("__kernel_bounce_user@UABI_1:\n")
+
+
+def test_show_what_is_not_there() -> None:
+    done = vdso("show", "nothing")
+    assert (done.returncode, done.stdout) == (125, "")
+    assert done.stderr == "uabi-emu: vdso show: nothing: no such function: see 'uabi-emu vdso show'\n"
