@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from struct import iter_unpack
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from vdso_image.vvar import VVAR_BYTES
 
@@ -39,24 +39,40 @@ class Assembled:
     labels: Mapping[str, int]
 
 
+class _Style(NamedTuple):
+    """What differs between architectures: the engines' names for them, and what fills up to an alignment."""
+
+    ks_arch: str
+    ks_mode: str
+    cs_arch: str
+    cs_mode: str
+    fill: bytes
+
+
+_STYLES: Final = {
+    "aarch64": _Style(
+        "KS_ARCH_ARM64", "KS_MODE_LITTLE_ENDIAN", "CS_ARCH_ARM64", "CS_MODE_LITTLE_ENDIAN", bytes.fromhex("1f2003d5")
+    ),
+    "x86_64": _Style("KS_ARCH_X86", "KS_MODE_64", "CS_ARCH_X86", "CS_MODE_64", b"\xcc"),
+}
+
+
 @cache
 def _keystone(arch: str) -> Any:
     try:
         import keystone
     except ImportError as error:
         raise AssemblyError("Keystone is missing, which assembles the vDSO: pip install keystone-engine") from error
-    if arch == "aarch64":
-        return keystone.Ks(keystone.KS_ARCH_ARM64, keystone.KS_MODE_LITTLE_ENDIAN)
-    return keystone.Ks(keystone.KS_ARCH_X86, keystone.KS_MODE_64)
+    style = _STYLES[arch]
+    return keystone.Ks(getattr(keystone, style.ks_arch), getattr(keystone, style.ks_mode))
 
 
 @cache
 def _capstone(arch: str) -> Any:
     import capstone
 
-    if arch == "aarch64":
-        return capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_LITTLE_ENDIAN)
-    return capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    style = _STYLES[arch]
+    return capstone.Cs(getattr(capstone, style.cs_arch), getattr(capstone, style.cs_mode))
 
 
 def assemble(program: Program, text_offset: int) -> Assembled:
@@ -134,9 +150,7 @@ def check(program: Program, result: Assembled, text_offset: int) -> None:
         got = _canonical_code(f"{mnemonic} {operands}", address + size)
         if wanted != got:
             raise AssemblyError(f"{insn.text}: Capstone reads {mnemonic} {operands} ({code[:size].hex()})")
-        if set(code[size:]) - {0xCC} and program.arch == "x86_64":
-            raise AssemblyError(f"{insn.text}: more than an instruction came out: {code.hex()}")
-        if program.arch == "aarch64" and code[size:].replace(bytes.fromhex("1f2003d5"), b""):
+        if code[size:].replace(_STYLES[program.arch].fill, b""):
             raise AssemblyError(f"{insn.text}: more than an instruction came out: {code.hex()}")
 
 

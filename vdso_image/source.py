@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 SOURCES: Final = Path(__file__).parent / "src"
 LINUX_VERSION: Final = {"aarch64": "LINUX_2.6.39", "x86_64": "LINUX_2.6"}
 OWN_VERSION: Final = "UABI_1"
+FILL: Final = {"aarch64": "", "x86_64": ", 0xcc"}
+"""What `.align` fills up with: on AArch64 the assembler's nop, on x86-64 int3."""
 _CONSTANT: Final = re.compile(r"\b[A-Z][A-Z0-9]*_\w+\b|\b[A-Z]{4,}\b")
 
 
@@ -87,7 +89,7 @@ class _Reader:
         self._tables = bit_tables(arch)
         self._func: Func | None = None
         self._restart: tuple[str, int] | None = None
-        self._fill = ", 0xcc" if arch == "x86_64" else ""
+        self._fill = FILL[arch]
         self._directives: dict[str, Callable[..., None]] = {
             ".align": self._align,
             ".func": self._begin,
