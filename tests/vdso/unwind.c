@@ -29,6 +29,9 @@
 #endif
 
 #define CELL 65536UL
+#ifndef KNOWN_TO_LIBC
+#define KNOWN_TO_LIBC 0
+#endif
 
 long site(uintptr_t handler, unsigned long number, uintptr_t frame);
 extern char after[];
@@ -194,10 +197,12 @@ static void walk(ucontext_t *uc)
     _Unwind_Backtrace(look_in, 0);
 }
 
-/* libgcc asks glibc, which knows what it has loaded itself: tell libgcc of the rest. */
+/* libgcc asks glibc, which knows what it has loaded itself, the vDSO among it where it is linked dynamically. */
 static void find_tables(void)
 {
     extern void __register_frame(void *);
+    if (KNOWN_TO_LIBC)
+        return;
     for (int i = 0; i < found.dlpi_phnum; i++)
         if (found.dlpi_phdr[i].p_type == PT_GNU_EH_FRAME) {
             char *header = image + found.dlpi_phdr[i].p_vaddr;
