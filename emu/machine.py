@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import loader
 from emu.cpu import create_cpu
@@ -29,6 +28,8 @@ from vdso_image.image import load as load_vdso
 from vdso_image.vvar import pack_vvar
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from emu.cpu.engine import UnicornCpu
     from kernel_model.task import Task
 
@@ -47,8 +48,7 @@ class StartError(Exception):
         self.message = message
 
 
-@dataclass(slots=True)
-class MachineOptions:
+class MachineOptions(NamedTuple):
     """What a run is asked for. Paths as typed; `binds` are (host, guest, writable)."""
 
     program: str
@@ -57,7 +57,7 @@ class MachineOptions:
     cwd: str | None = None
     root: str | None = None
     isolate: bool = False
-    binds: list[tuple[str, str, bool]] = field(default_factory=list)
+    binds: Sequence[tuple[str, str, bool]] = ()
     seed: int | None = None
     virtual_time: bool = False
     memory_bytes: int = 4 << 30

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Final
 
 CAP_LAST_CAP: Final = 40
@@ -33,25 +32,42 @@ SECURE_ALL_BITS: Final = 0x55 | SECURE_EXEC_BITS
 SECURE_ALL_LOCKS: Final = SECURE_ALL_BITS << 1
 
 
-@dataclass(slots=True)
 class Cred:
     """Who a task is. Group lists are sorted; capability sets are bit masks."""
 
-    uid: int
-    gid: int
-    euid: int
-    egid: int
-    suid: int
-    sgid: int
-    fsuid: int
-    fsgid: int
-    groups: tuple[int, ...] = ()
-    cap_inheritable: int = 0
-    cap_permitted: int = 0
-    cap_effective: int = 0
-    cap_bset: int = CAP_FULL_SET
-    cap_ambient: int = 0
-    securebits: int = 0
+    def __init__(
+        self,
+        uid: int,
+        gid: int,
+        euid: int,
+        egid: int,
+        suid: int,
+        sgid: int,
+        fsuid: int,
+        fsgid: int,
+        groups: tuple[int, ...] = (),
+        cap_inheritable: int = 0,
+        cap_permitted: int = 0,
+        cap_effective: int = 0,
+        cap_bset: int = CAP_FULL_SET,
+        cap_ambient: int = 0,
+        securebits: int = 0,
+    ) -> None:
+        self.uid = uid
+        self.gid = gid
+        self.euid = euid
+        self.egid = egid
+        self.suid = suid
+        self.sgid = sgid
+        self.fsuid = fsuid
+        self.fsgid = fsgid
+        self.groups = groups
+        self.cap_inheritable = cap_inheritable
+        self.cap_permitted = cap_permitted
+        self.cap_effective = cap_effective
+        self.cap_bset = cap_bset
+        self.cap_ambient = cap_ambient
+        self.securebits = securebits
 
     @classmethod
     def of(cls, uid: int, gid: int, groups: tuple[int, ...]) -> Cred:
@@ -63,7 +79,9 @@ class Cred:
 
     def copy(self) -> Cred:
         """A copy that may change by itself."""
-        return replace(self)
+        new = Cred.__new__(Cred)
+        vars(new).update(vars(self))
+        return new
 
     def capable(self, cap: int) -> bool:
         """Is the capability in the effective set?"""

@@ -7,16 +7,14 @@ strace text, statistics, reports and tests are readers of this stream. When nobo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from kernel_model.signal.sighand import SigInfo
     from kernel_model.task import Task
 
 
-@dataclass(slots=True)
-class SyscallEnter:
+class SyscallEnter(NamedTuple):
     """A real system call is about to be carried out. `args`: six raw registers, unsigned 64-bit."""
 
     task: Task
@@ -26,8 +24,7 @@ class SyscallEnter:
     pc: int
 
 
-@dataclass(slots=True)
-class SyscallExit:
+class SyscallExit(NamedTuple):
     """It is done. `result`: what the guest sees, signed; None when the registers were replaced or the task is gone."""
 
     task: Task
@@ -37,8 +34,7 @@ class SyscallExit:
     result: int | None
 
 
-@dataclass(slots=True)
-class Bounced:
+class Bounced(NamedTuple):
     """An old-style call made at `site` was sent to the handler; its frame's four `words` lie at `frame`."""
 
     task: Task
@@ -48,8 +44,7 @@ class Bounced:
     words: tuple[int, ...]
 
 
-@dataclass(slots=True)
-class RedirectedReturn:
+class RedirectedReturn(NamedTuple):
     """A flagged call at `site` ended a bounce: `words` of the frame at `frame` are the registers again."""
 
     task: Task
@@ -58,8 +53,7 @@ class RedirectedReturn:
     words: tuple[int, ...]
 
 
-@dataclass(slots=True)
-class UnknownSyscall:
+class UnknownSyscall(NamedTuple):
     """A number that the table lacks; the guest got ENOSYS."""
 
     task: Task
@@ -67,8 +61,7 @@ class UnknownSyscall:
     pc: int
 
 
-@dataclass(slots=True)
-class Fault:
+class Fault(NamedTuple):
     """A synchronous exception became a signal: `address` is si_addr, `access` a PROT_* bit or 0."""
 
     task: Task
@@ -79,8 +72,7 @@ class Fault:
     pc: int
 
 
-@dataclass(slots=True)
-class SignalSent:
+class SignalSent(NamedTuple):
     """`signal` was queued for, or forced on, the task."""
 
     task: Task
@@ -88,8 +80,7 @@ class SignalSent:
     code: int
 
 
-@dataclass(slots=True)
-class SignalDelivered:
+class SignalDelivered(NamedTuple):
     """A signal reached its handler (`handler` is its address) or took its default action (`handler` 0)."""
 
     task: Task
@@ -98,8 +89,7 @@ class SignalDelivered:
     info: SigInfo
 
 
-@dataclass(slots=True)
-class MappingChanged:
+class MappingChanged(NamedTuple):
     """The address space changed: `what` is mmap | munmap | mprotect | mremap | brk, over [start, end)."""
 
     task: Task
@@ -108,8 +98,7 @@ class MappingChanged:
     end: int
 
 
-@dataclass(slots=True)
-class Execve:
+class Execve(NamedTuple):
     """A program image was put in place."""
 
     task: Task
@@ -117,8 +106,7 @@ class Execve:
     argv: list[bytes]
 
 
-@dataclass(slots=True)
-class TaskExited:
+class TaskExited(NamedTuple):
     """The task is gone. `code` is its wait status."""
 
     task: Task
@@ -141,17 +129,17 @@ Event = (
 Listener = Callable[[Event], None]
 
 
-@dataclass(slots=True)
 class EventStream:
     """The one stream. `active` is true while anybody listens to all of it; test it before building an event.
 
     Faults and deliveries of signals are rare: they may be listened to alone (`watched`), which costs calls nothing.
     """
 
-    active: bool = False
-    watched: bool = False
-    _listeners: list[Listener] = field(default_factory=list)
-    _rare_listeners: list[Listener] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.active = False
+        self.watched = False
+        self._listeners: list[Listener] = []
+        self._rare_listeners: list[Listener] = []
 
     def subscribe(self, listener: Listener) -> None:
         """Call `listener` with every event from now on, in the order they happen."""

@@ -8,7 +8,6 @@ Errors are `OSError` with the host's errno, which is Linux's.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple, NewType, Protocol
 
 HostNode = NewType("HostNode", int)
@@ -33,8 +32,7 @@ class HostStat(NamedTuple):
     ctime_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class HostIdentity:
+class HostIdentity(NamedTuple):
     """Who runs the emulator, and where: the guest starts with these unless told otherwise."""
 
     uid: int

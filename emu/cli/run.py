@@ -106,7 +106,5 @@ def machine_options(given: options.Parsed) -> MachineOptions:
         debug=Debug.wanted,
     )
     start = cwd or ("/" if root else os.getcwd())
-    wanted.program = values.program(wanted.program, env.get(b"PATH"), root or "/", start)
-    if isolate:
-        wanted.program = os.path.abspath(wanted.program)
-    return wanted
+    program = values.program(wanted.program, env.get(b"PATH"), root or "/", start)
+    return wanted._replace(program=os.path.abspath(program) if isolate else program)

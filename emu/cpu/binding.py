@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 UC_ARCH_ARM64: Final = 2
@@ -92,9 +92,8 @@ def _load() -> ctypes.CDLL:
     spec = importlib.util.find_spec("unicorn")
     if spec is None or spec.origin is None:
         raise EngineError("the unicorn package is not installed: pip install unicorn")
-    folder = Path(spec.origin).parent / "lib"
     name = {"darwin": "libunicorn.2.dylib"}.get(sys.platform, "libunicorn.so.2")
-    return ctypes.CDLL(str(folder / name))
+    return ctypes.CDLL(os.path.join(os.path.dirname(spec.origin), "lib", name))
 
 
 lib: Final = _load()

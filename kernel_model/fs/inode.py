@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from kernel_model.abi import errno
@@ -59,13 +58,15 @@ class DirEntry(NamedTuple):
     d_type: int
 
 
-@dataclass(slots=True)
 class SuperBlock:
     """A file system that is there: its name in /proc/mounts, its device number, and whether it may be written."""
 
-    fs_type: str
-    dev: int
-    readonly: bool = False
+    __slots__ = ("dev", "fs_type", "readonly")
+
+    def __init__(self, fs_type: str, dev: int, readonly: bool = False) -> None:
+        self.fs_type = fs_type
+        self.dev = dev
+        self.readonly = readonly
 
     def statfs(self) -> Kstatfs:
         """What statfs(2) says; a file system of no size of its own unless overridden."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from kernel_model.abi import errno
 from kernel_model.abi.mount import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_RELATIME
@@ -16,7 +15,7 @@ from kernel_model.fs.tmpfs import MemoryDirectory, MemorySuperBlock
 from kernel_model.types import SyscallError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Protocol
 
     from kernel_model.fs.inode import Inode
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
             """Its root."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bind:
+class Bind(NamedTuple):
     """`--bind HOST:GUEST[:ro|rw]`: a directory or file of the host at an absolute place of the guest's tree."""
 
     host: str
@@ -38,8 +36,7 @@ class Bind:
     writable: bool = False
 
 
-@dataclass(slots=True)
-class TreeOptions:
+class TreeOptions(NamedTuple):
     """What the guest's tree is made of.
 
     `root`: the host directory beneath the overlay. `isolate`: nothing of the host at all. `program`: the absolute
@@ -48,7 +45,7 @@ class TreeOptions:
 
     root: str = "/"
     isolate: bool = False
-    binds: list[Bind] = field(default_factory=list)
+    binds: Sequence[Bind] = ()
     program: str | None = None
 
 

@@ -10,8 +10,7 @@ the C prototype of the kernel's SYSCALL_DEFINE has it) and how a tracer shows it
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from kernel_model.types import UserPtr
 
@@ -19,8 +18,7 @@ RawHandler = Callable[[Any, int, int, int, int, int, int], int]
 """(task, six raw registers) -> result."""
 
 
-@dataclass(frozen=True, slots=True)
-class Param:
+class Param(NamedTuple):
     """How one argument is taken from its register and shown.
 
     `ctype`: int | uint | long | ulong | ptr.  `show`: the tracer's format, by name (`emu.strace` knows them);
@@ -61,8 +59,7 @@ _CONVERT = {
 }
 
 
-@dataclass(slots=True)
-class Syscall:
+class Syscall(NamedTuple):
     """One declared system call.
 
     `partial` is empty when the whole call is there, else a sentence that says which part is missing.

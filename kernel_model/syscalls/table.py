@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
 from functools import cache
 from importlib import import_module
-from pathlib import Path
+from typing import NamedTuple
 
 from kernel_model.syscalls.declare import REGISTRY, RawHandler, Syscall
 
 
-@dataclass(frozen=True, slots=True)
-class TableRow:
+class TableRow(NamedTuple):
     """One line of the data file. A number is None where the architecture lacks the call; `family` is empty for none."""
 
     name: str
@@ -24,7 +23,9 @@ class TableRow:
 def rows() -> tuple[TableRow, ...]:
     """Every line of `syscalls.tbl`."""
     result = []
-    for line in (Path(__file__).parent / "syscalls.tbl").read_text().splitlines():
+    with open(os.path.join(os.path.dirname(__file__), "syscalls.tbl"), encoding="ascii") as data:
+        lines = data.read().splitlines()
+    for line in lines:
         if line and line[0] != "#":
             name, x86_64, aarch64, family = line.split("\t")
             result.append(

@@ -228,7 +228,8 @@ def test_status_tells_the_truth(calls: Calls) -> None:
     task.blocked = 0x5
     task.sighand.action[2] = SigAction(handler=1)
     task.sighand.action[10] = SigAction(handler=0x4000)
-    task.cred = replace(task.cred, uid=1, euid=2, suid=3, fsuid=4, groups=(5, 6))
+    cred = task.cred
+    cred.uid, cred.euid, cred.suid, cred.fsuid, cred.groups = 1, 2, 3, 4, (5, 6)
     status = fields(text(calls, "/proc/self/status"))
     assert status[b"Name"] == b"back\\\\slash\\n"
     assert status[b"Uid"] == b"1\t2\t3\t4"
