@@ -43,7 +43,7 @@ demo: $(VENV)/.stamp-run
 guests: $(VENV)/.stamp-test
 	@$(BIN)/python guests/build.py
 
-test: $(VENV)/.stamp-test
+test: guests
 	$(PYTEST) -n $(JOBS) tests
 
 check: $(VENV)/.stamp-check

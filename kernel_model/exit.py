@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
-from kernel_model.abi.signal import SIG_IGN, SIGCHLD
+from kernel_model.abi.signal import SIG_IGN, SIGCHLD, SIGKILL
 from kernel_model.events import TaskExited
 from kernel_model.futex import FutexWaiter, futex_key
 from kernel_model.mm.uaccess import put_user
@@ -104,10 +104,13 @@ def _group_is_gone(task: Task) -> None:
     code = task.exit_code or 0
     if leader is not None and leader.exit_code is not None and task.signal.group_exit_code is not None:
         leader.exit_code = task.signal.group_exit_code
+    if tgid == kernel.init_tgid:
+        _end_machine(task)
+        return
     pgrps = {task.signal.pgrp}
     for other in list(kernel.tasks.values()):
         if other.signal.parent_tgid == tgid and other.pid == other.tgid:
-            other.signal.parent_tgid = kernel.init_tgid if tgid != kernel.init_tgid else 0
+            other.signal.parent_tgid = kernel.init_tgid
             pgrps.add(other.signal.pgrp)
             if other.pdeath_signal and other.exit_code is None:
                 send_signal(kernel, other, SigInfo(other.pdeath_signal), group=True)
@@ -119,6 +122,19 @@ def _group_is_gone(task: Task) -> None:
         hang_up_orphans(kernel, pgrps)
     if leader is not None:
         _tell_parent(leader, leader.exit_code if leader.exit_code is not None else code)
+
+
+def _end_machine(task: Task) -> None:
+    """The first process has gone, and all others with it, as in a pid namespace (kernel/pid_namespace.c:
+    zap_pid_ns_processes()).
+    """
+    # QUIRK: When the first process ends the machine ends: what it left in the background is killed.
+    kernel = task.kernel
+    for other in list(kernel.tasks.values()):
+        if other.exit_code is None:
+            other.signal.group_exit_code = SIGKILL
+            do_exit(other, SIGKILL)
+    kernel.tasks.clear()
 
 
 def _tell_parent(leader: Task, code: int) -> None:

@@ -49,7 +49,7 @@ int main(void)
     handler(0);
     start();
     FAILS(read(ends[0], &byte, 1), EINTR);
-    CHECK(rings == 1);
+    CHECK(rings >= 1);
     handler(SA_RESTART);
     feed = 1;
     start();
@@ -92,7 +92,7 @@ int main(void)
     raise(SIGALRM);
     CHECK(rings == 0);
     FAILS(sigsuspend(&none), EINTR);
-    CHECK(rings == 1);
+    CHECK(rings >= 1);
     sigprocmask(SIG_SETMASK, NULL, &set);
     CHECK(sigismember(&set, SIGALRM) && !sigismember(&set, SIGUSR2));
     FAILS(syscall(SYS_rt_sigsuspend, &none, 4), EINVAL);
