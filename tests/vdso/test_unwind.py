@@ -132,6 +132,10 @@ def test_the_link_register_is_not_the_return_address(tmp_path: Path) -> None:
     ("column", "unwinder", "verdict"),
     [
         (32, LIBGCC, "ended with "),
+        (33, LIBGCC, "ended with "),
+        (64, LIBGCC, "ended with "),
+        (95, LIBGCC, "ended with "),
+        (96, LIBGCC, "unwound"),
         (96, LLVM, "the chain ends at the handler"),
         (17, LIBGCC, "unwound"),
         (17, LLVM, "unwound"),
