@@ -33,6 +33,16 @@ def test_build_where_nothing_can_be_written(tmp_path: Path) -> None:
     assert done.stderr == f"uabi-emu: vdso build: {tmp_path}/file/below: Not a directory\n"
 
 
+def test_without_keystone() -> None:
+    """A plain installation can show the images, and says what building them needs."""
+    code = "import sys; sys.modules['keystone'] = None; " + LAUNCH
+    for words, status in ((["show"], 0), (["build"], 125), (["check"], 125)):
+        done = subprocess.run([sys.executable, "-P", "-c", code, "vdso", *words], capture_output=True, text=True)
+        assert done.returncode == status
+        assert ("pip install keystone-engine" in done.stderr) == bool(status)
+        assert done.stderr.count("\n") == bool(status)
+
+
 def test_check() -> None:
     done = vdso("check")
     assert (done.returncode, done.stderr) == (0, "")
