@@ -68,10 +68,10 @@ def _vma_name(task: Task, vma: Vma) -> bytes:
     mm = task.mm
     if vma.vm_file is not None:
         return mangle(file_name(task, vma.vm_file), b"\n")
-    if vma.mapping is not None:
-        return b"/dev/zero (deleted)"
     if vma.name:
         return vma.name.encode()
+    if vma.mapping is not None:
+        return b"/dev/zero (deleted)"
     if mm.start_brk <= vma.vm_end and vma.vm_start <= mm.brk and mm.brk > mm.start_brk:
         return b"[heap]"
     if vma.vm_start <= mm.start_stack <= vma.vm_end:
@@ -86,7 +86,7 @@ def vma_line(task: Task, vma: Vma) -> bytes:
     if vma.vm_file is not None:
         stat = vma.vm_file.inode.getattr()
         offset, dev, ino = vma.vm_pgoff << PAGE_SHIFT, stat.dev, stat.ino
-    elif vma.mapping is not None:
+    elif vma.mapping is not None and vma.mapping.anonymous:
         # shmem's own mount is the first anonymous device; the number is the object's
         offset, dev, ino = vma.vm_pgoff << PAGE_SHIFT, 1, 1
     line = b"%08x-%08x %c%c%c%c %08x %02x:%02x %d " % (

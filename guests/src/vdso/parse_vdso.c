@@ -238,9 +238,23 @@ static void own(void)
     HOLDS(!find(PREFIX "clock_gettime", "UABI_1"));
 }
 
+/* /proc/self/maps calls it by its name, and has the data page right before it. */
+static void maps(void)
+{
+    char line[300], last[300] = "";
+    uintptr_t base = getauxval(AT_SYSINFO_EHDR);
+    FILE *file = fopen("/proc/self/maps", "r");
+    while (fgets(line, sizeof line, file) && strtoul(line, 0, 16) != base)
+        strcpy(last, line);
+    fclose(file);
+    HOLDS(strstr(line, " r-xp ") && strstr(line, "[vdso]") && strstr(last, " r--p ") && strstr(last, "[vvar"));
+    HOLDS(strtoul(strchr(last, '-') + 1, 0, 16) == base);
+}
+
 int main(void)
 {
     open_vdso();
+    maps();
     HOLDS(!find(PREFIX "clock_gettime", "LINUX_9") && !find("no_such_function", LINUX));
     clocks();
     time_of_day();
