@@ -83,7 +83,7 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
     child.min_flt = child.maj_flt = 0
     child.start_time_ns = kernel.clock.now_ns(CLOCK_BOOTTIME)
     child.clear_child_tid = args.child_tid if flags & CLONE_CHILD_CLEARTID else 0
-    child.rseq = Rseq() if flags & CLONE_VM else copy.copy(task.rseq)
+    child.rseq = Rseq() if flags & CLONE_VM else task.rseq
     child.vfork_done = WaitQueue() if flags & CLONE_VFORK else None
     child.context = _copy_thread(task, args)
     if flags & CLONE_CHILD_SETTID:
@@ -174,7 +174,7 @@ def _copy_signals(task: Task, child: Task, args: CloneArgs) -> None:
     if flags & (CLONE_VM | CLONE_VFORK) == CLONE_VM:
         child.sas = SigAltStack(flags=SS_DISABLE)
     else:
-        child.sas = copy.copy(task.sas)
+        child.sas = task.sas
 
 
 def _copy_thread(task: Task, args: CloneArgs) -> object:

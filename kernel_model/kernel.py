@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kernel_model.events import EventStream
@@ -12,6 +10,8 @@ from kernel_model.sched import Scheduler
 from kernel_model.syscalls.table import SyscallTable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kernel_model.arch import Arch
     from kernel_model.binfmt import BinaryFormat
     from kernel_model.bounce import BounceOptions
@@ -26,29 +26,29 @@ if TYPE_CHECKING:
     from kernel_model.vdso import Vdso
 
 
-@dataclass(slots=True)
 class Statistics:
     """Counters of a run. `calls[n]` counts system calls of number n (n < 512)."""
 
-    kernel_entries: int = 0
-    unknown_calls: int = 0
-    bounces: int = 0
-    redirected_returns: int = 0
-    user_stack_bytes_max: int = 0
-    """The most that one bounce took of the user's stack, alignment and red zone included."""
-    calls: list[int] = field(default_factory=lambda: [0] * 512)
+    def __init__(self) -> None:
+        self.kernel_entries = 0
+        self.unknown_calls = 0
+        self.bounces = 0
+        self.redirected_returns = 0
+        self.user_stack_bytes_max = 0
+        """The most that one bounce took of the user's stack, alignment and red zone included."""
+        self.calls: list[int] = [0] * 512
 
 
 class RandomSource:
     """Every random byte of a run: from the host, or repeatable under `--seed`."""
 
     def __init__(self, host: Host, seed: int | None) -> None:
-        self._host = host
-        self._seeded = None if seed is None else random.Random(seed)
+        self.bytes: Callable[[int], bytes] = host.random_bytes
+        """That many random bytes."""
+        if seed is not None:
+            from random import Random
 
-    def bytes(self, count: int) -> bytes:
-        """`count` random bytes."""
-        return self._host.random_bytes(count) if self._seeded is None else self._seeded.randbytes(count)
+            self.bytes = Random(seed).randbytes
 
     def below(self, limit: int) -> int:
         """A number in [0, limit)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from kernel_model.abi.resource import default_limits
@@ -22,12 +21,12 @@ class SigAction(NamedTuple):
 _DEFAULT: Final = SigAction()
 
 
-@dataclass(slots=True)
 class SighandStruct:
     """Dispositions by signal number 1 .. 64, shared by the tasks that CLONE_SIGHAND made."""
 
-    action: dict[int, SigAction] = field(default_factory=dict)
-    users: int = 1
+    def __init__(self, action: dict[int, SigAction] | None = None) -> None:
+        self.action: dict[int, SigAction] = {} if action is None else action
+        self.users = 1
 
     def get(self, signal: int) -> SigAction:
         """The disposition of `signal`."""
@@ -47,16 +46,15 @@ class SigInfo(NamedTuple):
     raw: bytes = b""
 
 
-@dataclass(slots=True)
 class PendingSignals:
     """Queued signals, oldest first. A standard signal is there once at most."""
 
-    queue: list[SigInfo] = field(default_factory=list)
-    mask: int = 0
+    def __init__(self) -> None:
+        self.queue: list[SigInfo] = []
+        self.mask = 0
 
 
-@dataclass(slots=True)
-class SigAltStack:
+class SigAltStack(NamedTuple):
     """sigaltstack(2): `size` 0 when there is none. `flags` as they were set, SS_DISABLE once it has disarmed itself."""
 
     sp: int = 0
@@ -64,32 +62,42 @@ class SigAltStack:
     flags: int = 0
 
 
-@dataclass(slots=True)
 class SignalStruct:
     """What the threads of one group share (`struct signal_struct`)."""
 
-    tgid: int
-    pgrp: int
-    session: int
-    parent_tgid: int = 0
-    shared_pending: PendingSignals = field(default_factory=PendingSignals)
-    rlim: dict[int, tuple[int, int]] = field(default_factory=default_limits)
-    """RLIMIT_* to (soft, hard); RLIM_INFINITY for none."""
-    threads: int = 1
-    """Living tasks of the group."""
-    exit_signal: int = SIGCHLD
-    """What its parent gets when it is gone; 0 for nothing."""
-    wait_chldexit: WaitQueue = field(default_factory=WaitQueue)
-    """Tasks of the group in wait4(2)."""
-    is_child_subreaper: bool = False
-    group_exit_code: int | None = None
-    stopped: bool = False
-    """Stopped by a signal, until SIGCONT comes."""
-    stop_code: int = 0
-    """The signal that stopped it, until wait4(2) has told."""
-    continued: bool = False
-    """SIGCONT has come, and wait4(2) has not told yet; `tell_continued`: nor has SIGCHLD."""
-    tell_continued: bool = False
-    maxrss_pages: int = 0
-    oom_score_adj: int = 0
-    nice: int = 0
+    def __init__(
+        self,
+        tgid: int,
+        pgrp: int,
+        session: int,
+        parent_tgid: int = 0,
+        rlim: dict[int, tuple[int, int]] | None = None,
+        exit_signal: int = SIGCHLD,
+        oom_score_adj: int = 0,
+        nice: int = 0,
+    ) -> None:
+        self.tgid = tgid
+        self.pgrp = pgrp
+        self.session = session
+        self.parent_tgid = parent_tgid
+        self.shared_pending = PendingSignals()
+        self.rlim: dict[int, tuple[int, int]] = default_limits() if rlim is None else rlim
+        """RLIMIT_* to (soft, hard); RLIM_INFINITY for none."""
+        self.threads = 1
+        """Living tasks of the group."""
+        self.exit_signal = exit_signal
+        """What its parent gets when it is gone; 0 for nothing."""
+        self.wait_chldexit = WaitQueue()
+        """Tasks of the group in wait4(2)."""
+        self.is_child_subreaper = False
+        self.group_exit_code: int | None = None
+        self.stopped = False
+        """Stopped by a signal, until SIGCONT comes."""
+        self.stop_code = 0
+        """The signal that stopped it, until wait4(2) has told."""
+        self.continued = False
+        """SIGCONT has come, and wait4(2) has not told yet; `tell_continued`: nor has SIGCHLD."""
+        self.tell_continued = False
+        self.maxrss_pages = 0
+        self.oom_score_adj = oom_score_adj
+        self.nice = nice

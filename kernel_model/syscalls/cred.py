@@ -194,8 +194,10 @@ def sys_setregid(task: Task, rgid: Uid, egid: Uid) -> int:
 
 @syscall()
 def sys_setresuid(task: Task, ruid: Uid, euid: Uid, suid: Uid) -> int:
-    """setresuid(2)."""
+    """setresuid(2); when it would change nothing but the file-system id, it does not change that either."""
     old = task.cred
+    if ruid in (NO_ID, old.uid) and suid in (NO_ID, old.suid) and (euid == NO_ID or euid == old.euid == old.fsuid):
+        return 0
     if not old.capable(CAP_SETUID):
         allowed = (NO_ID, old.uid, old.euid, old.suid)
         if ruid not in allowed or euid not in allowed or suid not in allowed:
@@ -215,8 +217,10 @@ def sys_setresuid(task: Task, ruid: Uid, euid: Uid, suid: Uid) -> int:
 
 @syscall()
 def sys_setresgid(task: Task, rgid: Uid, egid: Uid, sgid: Uid) -> int:
-    """setresgid(2)."""
+    """setresgid(2); when it would change nothing but the file-system id, it does not change that either."""
     old = task.cred
+    if rgid in (NO_ID, old.gid) and sgid in (NO_ID, old.sgid) and (egid == NO_ID or egid == old.egid == old.fsgid):
+        return 0
     if not old.capable(CAP_SETGID):
         allowed = (NO_ID, old.gid, old.egid, old.sgid)
         if rgid not in allowed or egid not in allowed or sgid not in allowed:

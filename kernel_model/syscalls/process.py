@@ -9,6 +9,7 @@ from kernel_model.abi import errno
 from kernel_model.mm.uaccess import copy_to_user, put_user
 from kernel_model.syscalls.declare import DirFd, Hex, Int, PathPtr, Pid, Ptr, Size, UInt, syscall
 from kernel_model.syscalls.kinds import Argv, ExecveatFlags, RseqFlags
+from kernel_model.task import Rseq
 from kernel_model.types import SyscallError, TaskExit, UserPtr
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def sys_rseq(task: Task, rseq: Ptr, rseq_len: UInt, flags: RseqFlags, sig: Hex) 
             raise SyscallError(errno.EPERM)
         put_user(task.mm, rseq, _RSEQ_CPU, 0, _RSEQ_CPU_ID_UNINITIALIZED)
         put_user(task.mm, UserPtr(rseq + _RSEQ_IDS_OFFSET), _RSEQ_IDS, 0, 0)
-        own.address = own.length = own.signature = 0
+        task.rseq = Rseq()
         return 0
     if flags:
         raise SyscallError(errno.EINVAL)
@@ -196,5 +197,5 @@ def sys_rseq(task: Task, rseq: Ptr, rseq_len: UInt, flags: RseqFlags, sig: Hex) 
     if rseq + rseq_len > task.kernel.arch.TASK_SIZE:
         raise SyscallError(errno.EFAULT)
     copy_to_user(task.mm, rseq, _RSEQ_HEAD.pack(0, 0, 0, 0, 0, 0))
-    own.address, own.length, own.signature = rseq, rseq_len, sig
+    task.rseq = Rseq(rseq, rseq_len, sig)
     return 0

@@ -15,6 +15,7 @@ from kernel_model.exec import AT_EXECVE_CHECK, ExecError, do_execve, script_inte
 from kernel_model.exec_image import ADDR_NO_RANDOMIZE
 from kernel_model.fs.open import do_open
 from kernel_model.signal.sighand import SigAction, SigAltStack
+from kernel_model.task import Rseq
 from kernel_model.types import KeepRegisters, SyscallError, TaskExit, UserPtr
 from tests.exec.support import FirstStack, execve, put_array, string_at
 from tests.support.elf import EM_AARCH64, PIE, Elf, Phdr, with_interpreter
@@ -320,7 +321,7 @@ def test_state_is_flushed(model: Model) -> None:
     task.clear_child_tid = task.robust_list = 8
     task.blocked = 1 << SIGUSR1 - 1
     task.cred.securebits = 1 << 4
-    task.rseq.address = 64
+    task.rseq = Rseq(64, 32, 1)
     execve(model, b"/bin/good")
     assert set(task.files.fd) == {kept}
     assert gone not in task.files.cloexec

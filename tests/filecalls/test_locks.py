@@ -32,6 +32,7 @@ from kernel_model.fs.file import FilesStruct, put_file
 from kernel_model.fs.locks import OFFSET_MAX, FileLockContext, LockWait
 from kernel_model.syscalls.fcntl import FLOCK
 from tests.filecalls.calls import BAD, Calls
+from tests.support.model import changed_copy
 
 BYTES = 24
 OWNERS = 3
@@ -180,8 +181,7 @@ def test_waiting_and_deadlock(calls: Calls, fd: int) -> None:
     lock(calls, fd, F_SETLK, F_WRLCK, 1, 1)
     calls.blocks("fcntl", fd, F_SETLKW, calls.model.put(FLOCK.pack(F_WRLCK, 0, 0, 1, 0)))
     assert isinstance(calls.task.call_state, LockWait)
-    sleeper = type(calls.task)(**{name: getattr(calls.task, name) for name in calls.task.__slots__})
-    sleeper.pid = 99
+    sleeper = changed_copy(calls.task, pid=99)
     calls.model.kernel.tasks[99] = sleeper
     calls.task.files = mine
     assert lock(calls, fd, F_SETLKW, F_WRLCK, 1, 1) == -errno.EDEADLK

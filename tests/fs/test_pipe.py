@@ -7,7 +7,6 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -24,6 +23,7 @@ from kernel_model.types import PAGE_SIZE, SyscallError
 from kernel_model.wait import Blocked
 from tests.filecalls.calls import BAD, Calls
 from tests.filecalls.calls import calls as calls  # noqa: PLC0414 - a fixture
+from tests.support.model import changed_copy
 
 S_IFIFO = 0o010000
 F_SETPIPE_SZ, F_GETPIPE_SZ = 1031, 1032
@@ -310,7 +310,7 @@ def test_a_fifo_forgets_when_nobody_has_it_open(calls: Calls, fifo: bytes) -> No
 def test_reader_and_writer_of_a_fifo_wait_for_each_other(calls: Calls, fifo: bytes) -> None:
     name = calls.model.put_string(fifo)
     calls.blocks("openat", -100, name, O_RDONLY, 0)
-    other = replace(calls.task, pid=calls.task.pid + 1, call_state=None)
+    other = changed_copy(calls.task, pid=calls.task.pid + 1, call_state=None)
     place = calls.task.kernel.mounts.path_of(fifo)
     file = place.inode.open(place, O_WRONLY | O_NONBLOCK, other)
     assert file.write(other, b"hi") == 2

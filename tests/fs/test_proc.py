@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import re
 import struct
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +27,7 @@ from kernel_model.abi.resource import RLIMIT_NOFILE
 from kernel_model.signal.sighand import SigAction
 from tests.filecalls.calls import Calls
 from tests.filecalls.calls import calls as calls  # noqa: PLC0414 - a fixture
+from tests.support.model import changed_copy
 
 AT_SYMLINK_NOFOLLOW = 0x100
 PROC_SUPER_MAGIC = 0x9FA0
@@ -169,8 +169,8 @@ def test_self(calls: Calls) -> None:
 
 def test_threads_and_other_processes(calls: Calls) -> None:
     task = calls.task
-    thread = replace(task, pid=PID + 1, comm=b"thread")
-    other = replace(task, pid=PID + 2, tgid=PID + 2, comm=b"other", signal=replace(task.signal, tgid=PID + 2))
+    thread = changed_copy(task, pid=PID + 1, comm=b"thread")
+    other = changed_copy(task, pid=PID + 2, tgid=PID + 2, comm=b"other", signal=changed_copy(task.signal, tgid=PID + 2))
     task.kernel.tasks.update({thread.pid: thread, other.pid: other})
     assert {b"1000", b"1002"} <= set(names(calls, "/proc"))
     assert b"1001" not in names(calls, "/proc")
@@ -461,7 +461,7 @@ def test_a_bad_pointer(calls: Calls) -> None:
 
 def test_private_files_of_another_user(calls: Calls) -> None:
     task = calls.task
-    other = replace(task, pid=PID + 5, tgid=PID + 5, signal=replace(task.signal, tgid=PID + 5))
+    other = changed_copy(task, pid=PID + 5, tgid=PID + 5, signal=changed_copy(task.signal, tgid=PID + 5))
     other.mm = type(task.mm)(task.kernel.frames, calls.arch, tlb_flush=lambda: None, code_flush=lambda: None)
     task.kernel.tasks[other.pid] = other
     with calls.user(1000):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import mmap
 import weakref
+from copy import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import loader
 from emu.host.real import RealHost
@@ -21,6 +22,8 @@ from kernel_model.mm.mm import MemoryMap
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user
 from kernel_model.timekeeping import Timekeeper
 from kernel_model.types import PAGE_SIZE, UserPtr
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from kernel_model.cpu import CallRegisters
@@ -166,6 +169,14 @@ class Model:
     def get(self, address: int, count: int) -> bytes:
         """What user memory holds."""
         return copy_from_user(self.task.mm, address, count)
+
+
+def changed_copy(original: T, **changes: Any) -> T:
+    """A copy of a task or another piece of the kernel's state, some of its fields changed."""
+    result = copy(original)
+    for name, value in changes.items():
+        setattr(result, name, value)
+    return result
 
 
 def make_model(arch: str = "x86_64", *, seed: int = 1, ram_bytes: int = 64 << 20, virtual_time: bool = True) -> Model:
