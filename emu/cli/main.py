@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
 from emu.cli.errors import STATUS_FAILED, STATUS_SIGINT, STATUS_SIGPIPE, CliError, Debug, complain
+
+_OUTPUT_ERRORS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+"""What writing to a file of the user's may answer; anything else is a fault of ours."""
 
 
 def main() -> None:
@@ -34,20 +38,30 @@ def _guarded(arguments: list[str]) -> int:
     except Exception as error:
         if Debug.wanted:
             raise
+        if isinstance(error, OSError) and error.errno in _OUTPUT_ERRORS:
+            return _unwritable(error)
         kind = type(error).__name__
         complain(f"internal error: {kind}: {error}: please report it with what --debug prints")
         return STATUS_FAILED
 
 
+def _unwritable(error: OSError) -> int:
+    """The status when our own output can't be written: 141 without a reader, else 125 and a line."""
+    if error.errno == errno.EPIPE:
+        return STATUS_SIGPIPE
+    complain(f"what is to be printed can't be written: {error.strerror}")
+    return STATUS_FAILED
+
+
 def _flushed(status: int) -> int:
-    """`status`, or 141 when what was printed has no reader any more, which is no reason for a traceback."""
+    """`status`, or another when what was printed can't be written, which is no reason for a traceback."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
-    except OSError:
+    except OSError as error:
         # The interpreter flushes once more at exit; give it something that takes it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return status or STATUS_SIGPIPE
+        return status or _unwritable(error)
     return status
 
 

@@ -37,6 +37,7 @@ UC_CTL_UC_PAGE_SIZE: Final = 1
 UC_CTL_UC_USE_EXITS: Final = 4
 UC_CTL_UC_EXITS: Final = 6
 UC_CTL_CPU_MODEL: Final = 7
+UC_CTL_TB_REMOVE_CACHE: Final = 9
 UC_CTL_TB_FLUSH: Final = 10
 UC_CTL_TLB_FLUSH: Final = 11
 UC_CTL_TLB_TYPE: Final = 12
@@ -158,6 +159,7 @@ class Engine:
         self._callbacks: list[Any] = []
         self._tlb_flush = (handle, self._ctl_word(UC_CTL_TLB_FLUSH, 0))
         self._tb_flush = (handle, self._ctl_word(UC_CTL_TB_FLUSH, 0))
+        self._tb_remove = (handle, self._ctl_word(UC_CTL_TB_REMOVE_CACHE, 2))
 
     @staticmethod
     def _check(what: str, error: int) -> None:
@@ -253,6 +255,14 @@ class Engine:
     def flush_code(self) -> None:
         """Forget all translated code."""
         lib.uc_ctl(*self._tb_flush)
+
+    def remove_code(self, address: int, size_bytes: int) -> None:
+        """Forget code translated from a range within one page. `address` is looked up as that of a fetch.
+
+        Unlike `flush_code` this may be called while the CPU runs.
+        """
+        end = ctypes.c_uint64(address + size_bytes)
+        self._check("uc_ctl remove", lib.uc_ctl(*self._tb_remove, ctypes.c_uint64(address), end))
 
     def use_no_exit_address(self) -> None:
         """No address ends `start`: Unicorn would look `until - 1` up through the TLB after every stop."""

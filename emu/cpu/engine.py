@@ -23,6 +23,10 @@ _TLB_FIRST_ENTRIES: Final = 256
 _TLB_MAX_ENTRIES: Final = 1 << 16
 _MAP_NORESERVE: Final = 0x4000
 R, W, X = 1, 2, 4
+_SHARED_KIND: Final = 24
+"""The bits of a page-table entry (`kernel_model.mm.fault`: COW, PINNED) that say whose its frame is."""
+_SHARED: Final = 16
+"""A frame that another mapping may write to: PINNED, and not COW."""
 _NEED: Final = {binding.UC_MEM_READ: R, binding.UC_MEM_WRITE: W, binding.UC_MEM_FETCH: X}
 
 
@@ -93,13 +97,19 @@ class UnicornCpu(ABC):
         pt_cell, mm_cell, code_frames = self._pt_cell, self._mm_cell, self._code_frames
         need_of, from_address, page_mask = _NEED, TlbEntry.from_address, self.PAGE_MASK
         results: dict[int, Any] = {}
-        fixed = self._fixed_page
+        fixed, remove_code = self._fixed_page, self.engine.remove_code
+        removing = 0
         fills, tlb_entries, flush = 0, _TLB_FIRST_ENTRIES, self.engine.flush_tlb
         grow_at = 2 * tlb_entries
 
         def fill(_engine: object, address: int, access: int, result_at: int, _data: object) -> bool:
-            nonlocal fills, tlb_entries, grow_at
+            nonlocal fills, tlb_entries, grow_at, removing
             try:
+                if removing:
+                    # `remove_code` asks where the code is; the program itself may not fetch from here.
+                    result = from_address(result_at)
+                    result.paddr, result.perms = RAM_BASE + removing, X
+                    return True
                 fills += 1
                 if fills > grow_at:
                     # A flush lets the engine double a TLB that was nearly full; it never grows by itself.
@@ -121,8 +131,19 @@ class UnicornCpu(ABC):
                     # Never both writable and executable: a store to such a page would take the slow path for ever.
                     if entry & W:
                         entry &= ~W if need != W else ~X
-                    if entry & X:
-                        code_frames.add(entry & -4096)
+                    if entry & X and (frame := entry & -4096) not in code_frames:
+                        code_frames.add(frame)
+                        if entry & _SHARED_KIND == _SHARED:
+                            flush()  # a store through another mapping has to come by here
+                if need == W and (frame := entry & -4096) in code_frames:
+                    # The engine itself notices only the first store to a page, and only at the address of the code.
+                    removing = frame
+                    try:
+                        remove_code(address, 4096)
+                    finally:
+                        removing = 0
+                    code_frames.discard(frame)
+                    flush()
                 try:
                     result = results[result_at]
                 except KeyError:

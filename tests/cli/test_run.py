@@ -195,6 +195,14 @@ def test_stdout_may_be_closed(tmp_path: Path) -> None:
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("words", [["--help"], ["syscalls"], ["run", "--help"], ["run", "--stats=/dev/full", "true"]])
+def test_a_full_disk_is_one_line(words: list[str], tmp_path: Path) -> None:
+    text = shlex.join([*emulator()[:-1], *words])
+    done = subprocess.run(["bash", "-c", f"{text} >/dev/full"], capture_output=True, cwd=tmp_path, env={})
+    message = b"uabi-emu: what is to be printed can't be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (125, message)
+
+
 @pytest.mark.parametrize("columns", [20, 80])
 def test_help_and_coverage_on_a_terminal(columns: int, tmp_path: Path) -> None:
     for words in (["run", "--help"], ["syscalls", "--only", "partial"]):
