@@ -34,7 +34,7 @@ _CAUSES: Final = {
     (sig.SIGSEGV, sig.SEGV_MAPERR): ("SEGV_MAPERR", "nothing is mapped there"),
     (sig.SIGSEGV, sig.SEGV_ACCERR): ("SEGV_ACCERR", "the mapping does not allow it"),
     (sig.SIGSEGV, sig.SI_KERNEL): ("SI_KERNEL", "a general protection fault, which tells no address"),
-    (sig.SIGBUS, sig.BUS_ADRERR): ("BUS_ADRERR", "beyond the end of the mapped file, or no memory is left"),
+    (sig.SIGBUS, sig.BUS_ADRERR): ("BUS_ADRERR", "beyond the end of the mapped file"),
     (sig.SIGBUS, sig.BUS_ADRALN): ("BUS_ADRALN", "the address is not aligned"),
     (sig.SIGILL, sig.ILL_ILLOPC): ("ILL_ILLOPC", "the instruction is undefined"),
     (sig.SIGILL, sig.ILL_ILLOPN): ("ILL_ILLOPN", "the instruction is undefined"),
@@ -63,9 +63,17 @@ def _cause(fault: Fault) -> str:
     """`SIGSEGV: write to 0x10: nothing is mapped there (SEGV_MAPERR)`."""
     name, words = _CAUSES.get((fault.signal, fault.code), (f"si_code {fault.code}", "a fault"))
     what = ""
+    if (fault.signal, fault.code) == (sig.SIGBUS, sig.BUS_ADRERR) and _is_anonymous(fault):
+        words = "no memory is left, --memory gives the guest more"
     if fault.access and fault.code != sig.SI_KERNEL:
         what = f"{_ACCESSES[fault.access]} {'of' if fault.access == 1 else 'at'} {fault.address:#x}: "
     return f"{_NAMES[fault.signal]}: {what}{words} ({name})"
+
+
+def _is_anonymous(fault: Fault) -> bool:
+    """Is what could not be had a page of no file?"""
+    vma = fault.task.mm.vmas.lookup(fault.address)
+    return vma is not None and vma.mapping is None
 
 
 def _headline(text: str) -> list[str]:

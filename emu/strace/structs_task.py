@@ -73,7 +73,9 @@ def _capabilities(bits: int) -> str:
 
 # -- processes -------------------------------------------------------------------------------------------------
 def _wait_status(call: Call, address: int) -> str:
-    """What wait4(2) tells, as the macros of man 2 wait take it apart."""
+    """What wait4(2) tells, as the macros of man 2 wait take it apart; nothing where WNOHANG found nobody."""
+    if call.result == 0:
+        return pointer(address)
     (status,) = call.unpack(_UINT, address)
     signal = status & 0x7F
     if status == 0xFFFF:

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from guests.build import ARCHES, DEMO, Guest, binary_path, build_all, discover
+from guests.build import ARCHES, DEMO, Guest, binary_path, build, build_all, discover
 from tests.harness import Outcome, emulator, run
 
 LOOP = b"int main(void) { for (volatile int i;; i++) ; }"
+HOG = b"char memory[64 << 20]; int main(void) { for (long i = 0; i < sizeof memory; i += 4096) memory[i] = 1; }"
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +130,16 @@ def test_a_fault_is_reported(arch: str, guests: dict[str, Path], tmp_path: Path)
     assert "  pc          " in text
 
 
+def test_memory_that_is_not_enough_is_told(tmp_path: Path) -> None:
+    source = tmp_path / "hog.c"
+    source.write_bytes(HOG)
+    hog = build(Guest("cli", "hog", "x86_64", source, flags=("-w",)))
+    seen = uabi("--memory", "32M", hog, cwd=tmp_path)
+    assert seen.status == 128 + signal.SIGBUS
+    headline = " ".join(seen.stderr.decode().split("\n\n")[0].split())
+    assert headline.endswith(": no memory is left, --memory gives the guest more (BUS_ADRERR)")
+
+
 def test_a_full_stack_is_told_by_its_neighbour(guests: dict[str, Path], tmp_path: Path) -> None:
     text = uabi(guests["fault/stack_overflow/x86_64"], cwd=tmp_path).stderr.decode()
     assert text.rstrip().endswith("rw-p  [stack]")
@@ -144,8 +155,6 @@ def test_timeout(loop: Path, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def loop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A program that computes for ever."""
-    from guests.build import build
-
     source = tmp_path_factory.mktemp("loop") / "loop.c"
     source.write_bytes(LOOP)
     return build(Guest("cli", "loop", "aarch64", source, flags=("-w",)))

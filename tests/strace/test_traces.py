@@ -34,6 +34,7 @@ clone(child_stack=NULL, flags=SIGCHLD)  = 1001
 [pid  1001] +++ exited with 3 +++
 <... wait4 resumed>[{WIFEXITED(s) && WEXITSTATUS(s) == 3}], 0, NULL) = 1001
 clone(child_stack=NULL, flags=SIGCHLD)  = 1002
+[pid  1000] wait4(-1, ADDRESS, WNOHANG, NULL) = 0
 [pid  1000] wait4(1002,  <unfinished ...>
 [pid  1002] getpid()                    = 1002
 [pid  1002] kill(1002, SIGKILL)         = 0

@@ -12,6 +12,7 @@ int main(void)
     S(wait4, -1, &status, 0, 0);
     if (!(pid = S(clone, SIGCHLD, 0, 0, 0, 0)))
         S(kill, getpid(), SIGKILL);
+    S(wait4, -1, &status, WNOHANG, 0);
     S(wait4, pid, &status, WUNTRACED, 0);
     S(wait4, -1, &status, WNOHANG, 0);
     end();
