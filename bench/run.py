@@ -259,7 +259,7 @@ def report(results: dict[str, dict[tuple[str, str], Figures]], v3_us: float, imp
         "",
         f"v3, the cost of one trap that does as much as half a bounce (`bench/trap_cost.py`): **{v3_us:.2f} us**.",
         f"`python -c 'import unicorn'`: **{importing_s * 1000:.0f} ms**. CPU times are net of `hello`'s.",
-        '`fails`: the benchmark did not end well; forks and threads come with the issue "Tasks and signals".',
+        '`fails`: the benchmark did not end well. What the figures are made of: `docs/speed.md`.',
     ]
     for arch, figures in results.items():
         rows: list[list[str]] = [["what", "reached", "bar", ""]]
