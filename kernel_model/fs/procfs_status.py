@@ -217,9 +217,9 @@ def cpu_list(count: int) -> bytes:
     return b"0" if count == 1 else b"0-%d" % (count - 1)
 
 
-def cpu_mask(count: int) -> bytes:
-    """The same as a mask of 32-bit words in hexadecimal."""
-    mask = (1 << count) - 1
+def cpu_mask(count: int, first: int = 0) -> bytes:
+    """CPUs `first` to `count` - 1 as a mask of 32-bit words in hexadecimal."""
+    mask = (1 << count) - (1 << first)
     words = []
     while mask:
         words.append(mask & 0xFFFF_FFFF)

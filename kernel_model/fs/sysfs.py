@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kernel_model.fs.procfs_status import cpu_list
+from kernel_model.fs.procfs_status import cpu_list, cpu_mask
 from kernel_model.fs.pseudo import KernelSuperBlock, Node, PseudoDir, constant, dir_node
 from kernel_model.types import PAGE_SIZE
 
@@ -18,7 +18,7 @@ _NR_CPUS: Final = 64
 
 def _cpus(count: int) -> dict[bytes, Node]:
     """/sys/devices/system/cpu (Documentation/ABI/testing/sysfs-devices-system-cpu)."""
-    here = cpu_list(count)
+    here, here_mask = cpu_list(count), cpu_mask(count)
     entries = {
         b"kernel_max": constant(b"%d\n" % (_NR_CPUS - 1)),
         b"offline": constant(b"\n"),
@@ -27,12 +27,18 @@ def _cpus(count: int) -> dict[bytes, Node]:
         b"present": constant(here + b"\n"),
     }
     for cpu in range(count):
+        mine, my_mask = b"%d\n" % cpu, cpu_mask(cpu + 1, cpu)
         topology = {
-            b"core_id": constant(b"%d\n" % cpu),
-            b"core_cpus_list": constant(b"%d\n" % cpu),
+            b"core_cpus": constant(my_mask + b"\n"),
+            b"core_cpus_list": constant(mine),
+            b"core_id": constant(mine),
+            b"core_siblings": constant(here_mask + b"\n"),
+            b"core_siblings_list": constant(here + b"\n"),
+            b"package_cpus": constant(here_mask + b"\n"),
             b"package_cpus_list": constant(here + b"\n"),
             b"physical_package_id": constant(b"0\n"),
-            b"thread_siblings_list": constant(b"%d\n" % cpu),
+            b"thread_siblings": constant(my_mask + b"\n"),
+            b"thread_siblings_list": constant(mine),
         }
         entries[b"cpu%d" % cpu] = dir_node({b"topology": dir_node(topology)}, mode=0o755)
     return entries
@@ -43,7 +49,13 @@ def make_root(kernel: Kernel) -> Inode:
     sb = KernelSuperBlock(kernel, "sysfs", kernel.mounts.new_dev(), SYSFS_MAGIC)
     sb.file_size = PAGE_SIZE
     node = {
-        b"node0": dir_node({b"cpulist": constant(cpu_list(kernel.cpu_count) + b"\n")}, mode=0o755),
+        b"node0": dir_node(
+            {
+                b"cpulist": constant(cpu_list(kernel.cpu_count) + b"\n"),
+                b"cpumap": constant(cpu_mask(kernel.cpu_count) + b"\n"),
+            },
+            mode=0o755,
+        ),
         b"online": constant(b"0\n"),
         b"possible": constant(b"0\n"),
     }

@@ -417,6 +417,9 @@ def test_mounts(calls: Calls) -> None:
         ("/proc/self/personality", rb"[0-9a-f]{8}\n"),
         ("/proc/self/cgroup", rb"0::/\n"),
         ("/sys/devices/system/cpu/online", rb"\d+(-\d+)?\n"),
+        ("/sys/devices/system/cpu/cpu0/topology/thread_siblings", rb"[0-9a-f,]+\n"),
+        ("/sys/devices/system/cpu/cpu0/topology/core_siblings_list", rb"\d+(-\d+)?\n"),
+        ("/sys/devices/system/node/node0/cpumap", rb"[0-9a-f,]+\n"),
         ("/sys/kernel/mm/transparent_hugepage/enabled", rb".*\[never\].*\n"),
     ],
 )  # fmt: skip
