@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import loader
@@ -154,6 +153,8 @@ class Machine:
         self.host.watch_signals()
         timer = None
         if self.options.timeout_s is not None:
+            import threading
+
             timer = threading.Timer(self.options.timeout_s, self._time_is_up)
             timer.daemon = True
             timer.start()

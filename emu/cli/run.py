@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -43,6 +44,8 @@ def run(words: list[str]) -> int:
 
         Tracer(machine.kernel, trace).attach(machine.task, wanted.program, len(wanted.env))
     report = FaultReporter(machine.kernel, given.words[0])
+    gc.freeze()
+    gc.enable()
     status = machine.run()
     report.print()
     if machine.timed_out:
