@@ -6,11 +6,11 @@ reader along, and refuses by rules of its own, whereas here each defect has the 
 
 from __future__ import annotations
 
-import sys
 from functools import cache
 from itertools import pairwise
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
+
+from elftools.elf.structs import ELFStructs
 
 from kernel_model.abi.errno import EINVAL, EIO, ENOEXEC
 from kernel_model.binfmt import EXSTACK_DEFAULT, EXSTACK_DISABLE_X, EXSTACK_ENABLE_X, NotExecutable
@@ -18,8 +18,6 @@ from kernel_model.types import PAGE_MASK, PAGE_SIZE, page_align_up
 from loader.plan import LoadPlan, Segment
 
 if TYPE_CHECKING:
-    from elftools.elf.structs import ELFStructs
-
     from kernel_model.binfmt import ReadAt
 
 _IDENT: Final = b"\x7fELF\2\1\1".ljust(16, b"\0")
@@ -39,28 +37,12 @@ _PHDRS_MAX_BYTES: Final = 65536
 # PF_X 1, PF_W 2, PF_R 4 to PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4
 _PROT_EXEC: Final = 4
 _PROT: Final = (0, 4, 2, 6, 1, 5, 3, 7)
-_FOR_DEBUGGING: Final = {"elftools.construct.debug": ("Probe", "Debugger"), "pprint": ("pformat",)}
-"""What pyelftools imports for those who debug its parser, and what it takes from there."""
-
-
-def _import_structs() -> type[ELFStructs]:
-    """`ELFStructs`, without the debugger and all else that take twice as long to import and are never called."""
-    absent = [name for name in _FOR_DEBUGGING if name not in sys.modules]
-    for name in absent:
-        sys.modules[name] = placeholder = ModuleType(name)
-        vars(placeholder).update(dict.fromkeys(_FOR_DEBUGGING[name], repr))
-    try:
-        from elftools.elf.structs import ELFStructs
-    finally:
-        for name in absent:
-            del sys.modules[name]
-    return ELFStructs
 
 
 @cache
 def _structs() -> ELFStructs:
     """The little-endian 64-bit structures, which are all that either architecture runs."""
-    structs = _import_structs()(little_endian=True, elfclass=64)
+    structs = ELFStructs(little_endian=True, elfclass=64)
     structs.create_basic_structs()
     structs.create_advanced_structs()
     return structs
