@@ -13,7 +13,7 @@ from emu.host.real import RealHost
 from kernel_model import arch as architectures
 from kernel_model.abi import errno
 from kernel_model.abi.signal import IGNORE_MASK, SIG_DFL, SIG_IGN, STOP_MASK
-from kernel_model.boot import start_first_task
+from kernel_model.boot import NoWorkingDirectory, start_first_task
 from kernel_model.bounce import BounceOptions
 from kernel_model.entry import EntryPath
 from kernel_model.exec import ExecError
@@ -126,6 +126,8 @@ class Machine:
                 cwd=os.fsencode(options.cwd or self._default_cwd()),
                 attach_cpu=self._attach_cpu,
             )
+        except NoWorkingDirectory as error:
+            raise StartError(STATUS_OWN_FAILURE, f"{options.program}: {error.reason}: see --cwd") from error
         except ExecError as error:
             status = STATUS_NOT_FOUND if error.errno in (errno.ENOENT, errno.ENOTDIR) else STATUS_NOT_RUNNABLE
             raise StartError(status, f"{options.program}: {error.reason}") from error

@@ -56,6 +56,12 @@ def make_first_task(kernel: Kernel) -> Task:
     return task
 
 
+class NoWorkingDirectory(ExecError):
+    """There is no such working directory: the person's mistake, not the program's."""
+
+    __slots__ = ()
+
+
 def start_first_task(
     kernel: Kernel,
     *,
@@ -74,7 +80,7 @@ def start_first_task(
         task.fs.pwd = path_lookup(task, AT_FDCWD, cwd)
     except SyscallError as error:
         shown = cwd.decode(errors="backslashreplace")
-        raise ExecError(error.errno, f"its working directory {shown} can't be entered") from None
+        raise NoWorkingDirectory(error.errno, f"its working directory {shown} can't be entered") from None
     open_streams(kernel, task, task.files)
     if attach_cpu is not None:
         attach_cpu(_architecture(task, path))

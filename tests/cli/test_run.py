@@ -52,6 +52,7 @@ def said(outcome: Outcome) -> str:
         ([], 125, "run: no PROGRAM: say which program to run; see 'uabi-emu run --help'"),
         (["--nonsense", "x"], 125, "run: no such option '--nonsense': see 'uabi-emu run --help'"),
         (["./none"], 127, "./none: no such file"),
+        (["--cwd", "/none", "./x"], 125, "./x: its working directory /none can't be entered: see --cwd"),
         (["none"], 127, "none: not found in the working directory or along PATH: write where it is"),
         (["./none/x"], 127, "./none/x: no such file"),
         (["/"], 126, "/: is a directory"),
