@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 RAM_BASE: Final = 0x1_0000_0000
 """Physical address of the guest's RAM: well away from anything an architecture treats specially."""
-_TLB_FIRST_ENTRIES: Final = 256
+_TLB_MIN_ENTRIES: Final = 256
 _TLB_MAX_ENTRIES: Final = 1 << 16
 _MAP_NORESERVE: Final = 0x4000
 R, W, X = 1, 2, 4
@@ -83,6 +83,10 @@ class UnicornCpu(ABC):
         self._mm_cell: list[MemoryMap | None] = [None]
         self._code_frames = code_frames
         self._spare_contexts: list[TaskContext] = []
+        self._tlb_fills_limit = 2 * _TLB_MIN_ENTRIES
+        """After so many TLB fills there is a flush, so that the TLB may grow: two an entry, since one that is not
+        nearly full then, because pages share an entry, would stay as it is."""
+        self._tlb_fills_left = [self._tlb_fills_limit]
         engine.map_ram(RAM_BASE, ram.size_bytes, ram.host_address)
         engine.control(binding.UC_CTL_TLB_TYPE, binding.UC_TLB_VIRTUAL)
         engine.hook(binding.UC_HOOK_TLB_FILL, binding.FILL_CALLBACK(self._make_fill()))
@@ -99,23 +103,19 @@ class UnicornCpu(ABC):
         results: dict[int, Any] = {}
         fixed, remove_code = self._fixed_page, self.engine.remove_code
         removing = 0
-        fills, tlb_entries, flush = 0, _TLB_FIRST_ENTRIES, self.engine.flush_tlb
-        grow_at = 2 * tlb_entries
+        fills_left, flush = self._tlb_fills_left, self.flush_tlb
 
         def fill(_engine: object, address: int, access: int, result_at: int, _data: object) -> bool:
-            nonlocal fills, tlb_entries, grow_at, removing
+            nonlocal removing
             try:
                 if removing:
                     # `remove_code` asks where the code is; the program itself may not fetch from here.
                     result = from_address(result_at)
                     result.paddr, result.perms = RAM_BASE + removing, X
                     return True
-                fills += 1
-                if fills > grow_at:
-                    # A flush lets the engine double a TLB that was nearly full; it never grows by itself.
+                fills_left[0] -= 1
+                if not fills_left[0]:
                     flush()
-                    tlb_entries = min(2 * tlb_entries, _TLB_MAX_ENTRIES)
-                    grow_at = fills + 2 * tlb_entries
                 need = need_of[access]
                 address &= page_mask
                 entry = pt_cell[0].get(address, 0)
@@ -165,10 +165,20 @@ class UnicornCpu(ABC):
         """See `Cpu`."""
         self._mm_cell[0] = mm
         self._pt_cell[0] = mm.pt
-        self.engine.flush_tlb()
+        self.flush_tlb()
 
     def flush_tlb(self) -> None:
-        """See `Cpu`."""
+        """See `Cpu`.
+
+        The engine's TLB changes its size at a flush only: it doubles when it was nearly full, and shrinks when it was
+        nearly empty for a while. How large it is can't be asked, only guessed from how many fills there were.
+        """
+        limit, left = self._tlb_fills_limit, self._tlb_fills_left[0]
+        if not left:
+            limit = min(2 * limit, 2 * _TLB_MAX_ENTRIES)
+        elif left > limit * 3 // 4:
+            limit = max(limit // 2, 2 * _TLB_MIN_ENTRIES)
+        self._tlb_fills_limit = self._tlb_fills_left[0] = limit
         self.engine.flush_tlb()
 
     def flush_code(self) -> None:
