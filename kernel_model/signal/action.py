@@ -40,14 +40,14 @@ if TYPE_CHECKING:
 _WCOREFLAG = 0x80
 
 
-def do_signal(kernel: Kernel, task: Task, call: tuple[int, int, int] | None, restart: int) -> None:
+def deliver_pending(kernel: Kernel, task: Task, call: tuple[int, int, int] | None, restart: int) -> None:
     """Deliver every pending signal; each handler's frame goes on top of the last.
 
     `call`: (number, first argument, result) of a call that a signal interrupted, `restart` the code it ended with.
     """
     ops = signal_ops(kernel.arch.NAME)
     while True:
-        taken = get_signal(kernel, task)
+        taken = get_signal(kernel, task) if has_deliverable(task) else None
         if taken is None and task.signal.stopped:
             # What the call that was interrupted comes to is decided when the task goes on.
             task.stopped_call = call if restart else None

@@ -84,6 +84,6 @@ def do_signal(kernel: Kernel, task: Task, call: tuple[int, int, int] | None) -> 
         restart = -call[2]
     elif task.saved_sigmask is None and not has_deliverable(task):
         return
-    from kernel_model.signal import action
+    from kernel_model.signal.action import deliver_pending
 
-    action.do_signal(kernel, task, call if restart else None, restart)
+    deliver_pending(kernel, task, call if restart else None, restart)
