@@ -1,4 +1,4 @@
-"""All of the command line but `run`'s quick way: a click group that imports a command when it is called."""
+"""The command line: a click group that imports a command when it is called."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from emu.cli.errors import Debug
 
 # name: (module, one line for --help). The module has a click command of the same name.
 COMMANDS = {
-    "run": ("emu.cli.group", "Run a Linux program of AArch64 or x86-64."),
+    "run": ("emu.cli.run", "Run a Linux program of AArch64 or x86-64."),
     "syscalls": ("emu.cli.syscalls", "Show which system calls are there, and how much of each."),
     "vdso": ("emu.cli.vdso", "Build, show or check the vDSO images."),
 }
@@ -54,27 +54,19 @@ def cli(debug: bool) -> None:
     Debug.wanted = Debug.wanted or debug
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
-@click.argument("words", nargs=-1, type=click.UNPROCESSED)
-def run(words: tuple[str, ...]) -> int:
-    """`uabi-emu --debug run ...`: the same as without an option before `run`."""
-    from emu.cli.run import run as run_words
-
-    return run_words(list(words))
-
-
 def call(arguments: list[str]) -> int:
     """Carry out a command line; usage mistakes raise CliError as every other."""
     from emu.cli.errors import CliError
 
     try:
-        status = cli.main(arguments, prog_name="uabi-emu", standalone_mode=False)
+        with cli.make_context("uabi-emu", arguments) as context:
+            status = cli.invoke(context)
+    except click.exceptions.Exit as done:
+        return done.exit_code
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "uabi-emu"
         words = error.format_message().rstrip(".")
         raise CliError(f"{words[:1].lower()}{words[1:]}: see '{command} --help'") from error
     except click.ClickException as error:
         raise CliError(error.format_message()) from error
-    except click.Abort:
-        raise KeyboardInterrupt from None
     return status if isinstance(status, int) else 0

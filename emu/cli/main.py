@@ -24,11 +24,6 @@ def main() -> None:
 def _guarded(arguments: list[str]) -> int:
     """Carry out one command line; every failure has become a line on stderr and a status."""
     try:
-        if arguments[:1] == ["run"]:
-            # The quick way: a program should start before click has been imported.
-            from emu.cli.run import run
-
-            return run(arguments[1:])
         from emu.cli.group import call
 
         return call(arguments)
