@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 if TYPE_CHECKING:
     from kernel_model.mm.mm import MemoryMap
 
 CallRegisters = tuple[int, int, int, int, int, int, int, int, int, int]
 """(number, sp, pc, flags, arg0 .. arg5) at a trapped system call, unsigned; `pc` is after the instruction."""
+
+SLICE_BLOCKS: Final = 500_000
+"""Basic blocks that preemptible code runs before `TrapHandler.interrupted`: about a millisecond."""
 
 
 class Cpu(Protocol):
@@ -97,7 +100,12 @@ class Cpu(Protocol):
         """
 
     def set_preemptible(self, wanted: bool) -> None:
-        """Let an asynchronous signal stop guest code between any two instructions (slower code), not only at traps."""
+        """Call `TrapHandler.interrupted` every `SLICE_BLOCKS` basic blocks, and when something asynchronous asks for
+        it.
+
+        Both between any two blocks, not only at traps; code is a sixth slower meanwhile, and each change costs having
+        it all translated anew. Hosts for which it is not made do without.
+        """
 
 
 class TrapHandler(Protocol):
@@ -117,5 +125,5 @@ class TrapHandler(Protocol):
         """
 
     def interrupted(self) -> None:
-        """The CPU was stopped between two instructions because something asynchronous wants attention."""
+        """The CPU was stopped between two instructions: something wants attention, or a time slice is over."""
 

@@ -181,7 +181,7 @@ class EntryPath:
     def _block(self, task: Task, call: BlockedCall) -> None:
         """The call can't go on: the task sleeps, and whoever is next runs."""
         self.kernel.sched.sleep(task, call)
-        if deliver.has_deliverable(task) and not call.blocked.uninterruptible:
+        if deliver.ends_wait(task, uninterruptible=call.blocked.uninterruptible):
             self.kernel.sched.wake(task)
         self._schedule()
 
@@ -218,7 +218,7 @@ class EntryPath:
         task.blocked_call = None
         args = call.args
         try:
-            if deliver.has_deliverable(task) and not call.blocked.uninterruptible:
+            if deliver.ends_wait(task, uninterruptible=call.blocked.uninterruptible):
                 result = self._interrupted(call.blocked)
             else:
                 result = call.handler(task, *args)
@@ -258,8 +258,8 @@ class EntryPath:
         self._after_exception()
 
     def interrupted(self) -> None:
-        """Something from outside wants attention between two instructions."""
-        deliver.collect_host_signals(self.kernel)
+        """Something from outside wants attention between two instructions, or a time slice is over."""
+        self.kernel.sched.slice_is_over()
         self._after_exception()
 
     def _after_exception(self) -> None:
@@ -283,6 +283,7 @@ class EntryPath:
             kernel.need_resched = False
             kernel.sched.enqueue(task)
             return False
+        kernel.sched.check_slicing()
         return True
 
     def _exit(self, task: Task, gone: TaskExit, number: int | None, args: CallArgs | None) -> None:

@@ -14,7 +14,7 @@ from kernel_model.abi import errno
 from kernel_model.abi.fcntl import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, O_RDONLY
 from kernel_model.abi.mount import MS_NOEXEC, MS_NOSUID
 from kernel_model.abi.resource import RLIMIT_STACK
-from kernel_model.abi.signal import SIG_IGN, SIGSEGV
+from kernel_model.abi.signal import SIG_IGN, SIGCHLD, SIGSEGV
 from kernel_model.binfmt import BINPRM_BUF_SIZE, NotExecutable, ReadAt
 from kernel_model.events import Execve
 from kernel_model.exec_image import Image, map_image, pick_mmap_layout
@@ -447,17 +447,17 @@ def _begin_new_exec(task: Task, bprm: Binprm, *, dumpable: bool) -> MemoryMap:
         from kernel_model.exit import kill_other_threads
 
         kill_other_threads(task)
+    if old is not None:
+        from kernel_model.exit import mm_release
+
+        mm_release(task)
     task.mm = mm
     kernel.cpu.switch_mm(mm)
     if old is not None:
-        if task.vfork_done is not None:
-            task.vfork_done.wake()
-            task.vfork_done = None
         old.users -= 1
         if not old.users:
             old.exit_mmap()
-    task.clear_child_tid = 0
-    task.robust_list = 0
+    task.signal.exit_signal = SIGCHLD
     task.rseq = type(task.rseq)()
     task.restart_block = None
     task.saved_sigmask = None

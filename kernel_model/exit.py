@@ -5,15 +5,16 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
-from kernel_model.abi.signal import SIG_IGN, SIGCHLD, SIGKILL
+from kernel_model.abi.signal import NSIG, SIG_IGN, SIGCHLD, SIGKILL
 from kernel_model.events import TaskExited
-from kernel_model.futex import FutexWaiter, futex_key
+from kernel_model.futex import FutexWaiter, exit_robust_list, futex_key
 from kernel_model.mm.uaccess import put_user
 from kernel_model.signal.send import send_signal
 from kernel_model.signal.sighand import SigInfo
 from kernel_model.types import SyscallError, UserPtr
 
 if TYPE_CHECKING:
+    from kernel_model.kernel import Kernel
     from kernel_model.task import Task
 
 CLD_EXITED, CLD_KILLED, CLD_DUMPED, _CLD_TRAPPED, CLD_STOPPED, CLD_CONTINUED = range(1, 7)
@@ -29,7 +30,7 @@ def do_exit(task: Task, code: int) -> None:
         kernel.futexes.remove(task.call_state)
     task.blocked_call = None
     task.call_state = None
-    _mm_release(task)
+    mm_release(task)
     task.mm.users -= 1
     if not task.mm.users:
         task.mm.exit_mmap()
@@ -40,8 +41,10 @@ def do_exit(task: Task, code: int) -> None:
         kernel.cpu.free_context(task.context)
         task.context = None
     signal = task.signal
-    task.exit_code = code if signal.group_exit_code is None else signal.group_exit_code
     signal.threads -= 1
+    if signal.group_exit_code is None and not signal.threads:
+        signal.group_exit_code = code  # synchronize_group_exit(): the status of the last thread is the process's
+    task.exit_code = code if signal.group_exit_code is None else signal.group_exit_code
     if kernel.events.active:
         kernel.events.emit(TaskExited(task, task.exit_code))
     if task.pid != task.tgid:
@@ -55,9 +58,10 @@ def exit_group(task: Task, code: int) -> None:
     signal = task.signal
     if signal.group_exit_code is None:
         signal.group_exit_code = code
-    for other in threads_of(task):
-        if other is not task:
-            do_exit(other, code)
+    if signal.threads > 1:
+        for other in threads_of(task):
+            if other is not task:
+                do_exit(other, code)
     do_exit(task, code)
 
 
@@ -78,18 +82,23 @@ def threads_of(task: Task) -> list[Task]:
     return [other for other in task.kernel.tasks.values() if other.signal is task.signal and other.exit_code is None]
 
 
-def _mm_release(task: Task) -> None:
-    """kernel/fork.c:mm_release(): the thread's id word is cleared and its joiner woken; a vfork parent goes on."""
-    if task.vfork_done is not None:
-        task.vfork_done.wake()
-        task.vfork_done = None
-    address = task.clear_child_tid
+def mm_release(task: Task) -> None:
+    """The task stops using its memory: locks that it holds are marked, the thread's id word is cleared and its joiner
+    woken, and a vfork parent goes on. kernel/fork.c:exit_mm_release(), exec_mm_release().
+    """
+    if task.robust_list:
+        exit_robust_list(task)
+    address, task.clear_child_tid = task.clear_child_tid, 0
     if address and task.mm.users > 1:
         try:
             put_user(task.mm, UserPtr(address), _TID, 0)
         except SyscallError:
-            return
-        task.kernel.futexes.wake(futex_key(task.mm, address, False), 1)
+            pass
+        else:
+            task.kernel.futexes.wake(futex_key(task.mm, address, False), 1)
+    if task.vfork_done is not None:
+        task.vfork_done.wake()
+        task.vfork_done = None
 
 
 def _group_is_gone(task: Task) -> None:
@@ -100,40 +109,51 @@ def _group_is_gone(task: Task) -> None:
         from kernel_model.signal.timers import forget
 
         forget(kernel, tgid)
-    leader = kernel.tasks.get(tgid)
-    code = task.exit_code or 0
-    if leader is not None and leader.exit_code is not None and task.signal.group_exit_code is not None:
-        leader.exit_code = task.signal.group_exit_code
+    leader = kernel.tasks[tgid]
+    leader.exit_code = task.signal.group_exit_code
     if tgid == kernel.init_tgid:
-        _end_machine(task)
+        _end_machine(kernel)
         return
     pgrps = {task.signal.pgrp}
-    for other in list(kernel.tasks.values()):
-        if other.signal.parent_tgid == tgid and other.pid == other.tgid:
-            other.signal.parent_tgid = kernel.init_tgid
-            pgrps.add(other.signal.pgrp)
-            if other.pdeath_signal and other.exit_code is None:
-                send_signal(kernel, other, SigInfo(other.pdeath_signal), group=True)
-            if other.exit_code is not None:
-                _tell_parent(other, other.exit_code)
-    if len(kernel.tasks) > 1:
+    reaper = kernel.tasks[_find_new_reaper(task)]
+    for pid in list(task.signal.children):
+        child = kernel.tasks[pid]
+        child.signal.parent_tgid = reaper.tgid
+        reaper.signal.children[pid] = None
+        pgrps.add(child.signal.pgrp)
+        if child.pdeath_signal and child.exit_code is None:
+            send_signal(kernel, child, SigInfo(child.pdeath_signal), group=True)
+        if child.exit_code is not None and not child.signal.threads:
+            _tell_parent(child, child.exit_code)
+    task.signal.children.clear()
+    if kernel.any_stopped:
         from kernel_model.signal.stop import hang_up_orphans
 
         hang_up_orphans(kernel, pgrps)
-    if leader is not None:
-        _tell_parent(leader, leader.exit_code if leader.exit_code is not None else code)
+    _tell_parent(leader, leader.exit_code or 0)
 
 
-def _end_machine(task: Task) -> None:
+def _find_new_reaper(task: Task) -> int:
+    """Whose children those of a process become that is gone: its nearest ancestor's that wants them
+    (PR_SET_CHILD_SUBREAPER), or the first process's.
+    """
+    kernel = task.kernel
+    ancestor = kernel.tasks.get(task.signal.parent_tgid)
+    while ancestor is not None and ancestor.tgid != kernel.init_tgid:
+        if ancestor.signal.is_child_subreaper and ancestor.signal.threads:
+            return ancestor.tgid
+        ancestor = kernel.tasks.get(ancestor.signal.parent_tgid)
+    return kernel.init_tgid
+
+
+def _end_machine(kernel: Kernel) -> None:
     """The first process has gone, and all others with it, as in a pid namespace (kernel/pid_namespace.c:
     zap_pid_ns_processes()).
     """
     # QUIRK: When the first process ends the machine ends: what it left in the background is killed.
-    kernel = task.kernel
-    for other in list(kernel.tasks.values()):
-        if other.exit_code is None:
-            other.signal.group_exit_code = SIGKILL
-            do_exit(other, SIGKILL)
+    for task in list(kernel.tasks.values()):
+        if task.exit_code is None:
+            exit_group(task, SIGKILL)
     kernel.tasks.clear()
 
 
@@ -142,15 +162,26 @@ def _tell_parent(leader: Task, code: int) -> None:
     kernel = leader.kernel
     parent = kernel.tasks.get(leader.signal.parent_tgid)
     if parent is None:
-        kernel.tasks.pop(leader.pid, None)
+        release_task(leader)
         return
     signal = leader.signal.exit_signal
-    action = parent.sighand.get(SIGCHLD)
-    if signal == SIGCHLD and (action.handler == SIG_IGN or action.flags & SA_NOCLDWAIT):
-        kernel.tasks.pop(leader.pid, None)
-    if signal:
-        send_signal(kernel, parent, child_info(leader, code), group=True)
+    info = child_info(leader, code)
+    if signal == SIGCHLD:
+        action = parent.sighand.get(SIGCHLD)
+        if action.handler == SIG_IGN or action.flags & SA_NOCLDWAIT:
+            release_task(leader)
+    if 1 <= signal <= NSIG:
+        send_signal(kernel, parent, info, group=True)
     parent.signal.wait_chldexit.wake()
+
+
+def release_task(leader: Task) -> None:
+    """The last trace of a process goes."""
+    tasks = leader.kernel.tasks
+    tasks.pop(leader.pid, None)
+    parent = tasks.get(leader.signal.parent_tgid)
+    if parent is not None:
+        parent.signal.children.pop(leader.pid, None)
 
 
 def child_info(leader: Task, code: int) -> SigInfo:

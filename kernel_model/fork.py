@@ -32,11 +32,16 @@ CLONE_VFORK: Final = 0x4000
 CLONE_PARENT: Final = 0x8000
 CLONE_THREAD: Final = 0x10000
 CLONE_NEWNS: Final = 0x20000
+CLONE_DETACHED: Final = 0x40_0000
+CLONE_NEWUSER: Final = 0x1000_0000
+CLONE_NEWPID: Final = 0x2000_0000
 CLONE_SETTLS: Final = 0x80000
 CLONE_PARENT_SETTID: Final = 0x100000
 CLONE_CHILD_CLEARTID: Final = 0x200000
 CLONE_CHILD_SETTID: Final = 0x1000000
 CLONE_CLEAR_SIGHAND: Final = 0x1_0000_0000
+CLONE_INTO_CGROUP: Final = 0x2_0000_0000
+CLONE_NEWTIME: Final = 0x80
 _NAMESPACES: Final = 0x7E02_0080  # NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 PID_MAX: Final = 4_194_304
 _TID: Final = Struct("<i")
@@ -56,12 +61,16 @@ class CloneArgs(NamedTuple):
 def copy_process(task: Task, args: CloneArgs) -> Task:
     """A child of `task`, on the run queue. Errors and their order as kernel/fork.c:copy_process()."""
     flags = args.flags
-    _check(task, flags)
+    _check(task, args)
     kernel = task.kernel
     limit = task.signal.rlim[RLIMIT_NPROC][0]
-    own = sum(1 for other in kernel.tasks.values() if other.cred.uid == task.cred.uid)
-    if own >= limit and not (task.cred.capable(CAP_SYS_RESOURCE) or task.cred.capable(CAP_SYS_ADMIN)):
-        raise SyscallError(errno.EAGAIN)
+    cred = task.cred
+    if len(kernel.tasks) >= min(limit, kernel.max_threads):
+        own = sum(1 for other in kernel.tasks.values() if other.cred.uid == cred.uid)
+        if own >= limit and cred.uid and not (cred.capable(CAP_SYS_RESOURCE) or cred.capable(CAP_SYS_ADMIN)):
+            raise SyscallError(errno.EAGAIN)
+        if len(kernel.tasks) >= kernel.max_threads:
+            raise SyscallError(errno.EAGAIN)
     child = copy.copy(task)
     child.pid = _alloc_pid(kernel)
     child.cred = task.cred.copy()
@@ -90,8 +99,11 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
         with suppress(SyscallError):
             put_user(child.mm, UserPtr(args.child_tid), _TID, child.pid)
     if flags & CLONE_PARENT_SETTID:
-        put_user(task.mm, UserPtr(args.parent_tid), _TID, child.pid)
+        with suppress(SyscallError):
+            put_user(task.mm, UserPtr(args.parent_tid), _TID, child.pid)
     kernel.tasks[child.pid] = child
+    if child.pid == child.tgid:
+        kernel.tasks[child.signal.parent_tgid].signal.children[child.pid] = None
     kernel.sched.enqueue(child)
     return child
 
@@ -103,17 +115,17 @@ def _reset_on_fork(child: Task) -> None:
     child.sched_flags = 0
 
 
-def _check(task: Task, flags: int) -> None:
-    """The combinations that Linux refuses."""
-    if flags & (CLONE_NEWNS | CLONE_FS) == CLONE_NEWNS | CLONE_FS:
-        raise SyscallError(errno.EINVAL)
-    if flags & CLONE_THREAD and not flags & CLONE_SIGHAND:
-        raise SyscallError(errno.EINVAL)
-    if flags & CLONE_SIGHAND and not flags & CLONE_VM:
-        raise SyscallError(errno.EINVAL)
-    if flags & CLONE_SIGHAND and flags & CLONE_CLEAR_SIGHAND:
-        raise SyscallError(errno.EINVAL)
-    if flags & CLONE_PARENT and not task.signal.parent_tgid:
+def _check(task: Task, args: CloneArgs) -> None:
+    """The combinations that Linux refuses, in copy_process()'s order."""
+    flags = args.flags
+    if (
+        (flags & CLONE_FS and flags & (CLONE_NEWNS | CLONE_NEWUSER))
+        or (flags & CLONE_THREAD and not flags & CLONE_SIGHAND)
+        or (flags & CLONE_SIGHAND and not flags & CLONE_VM)
+        or (flags & CLONE_PARENT and not task.signal.parent_tgid)
+        or (flags & CLONE_THREAD and flags & (CLONE_NEWUSER | CLONE_NEWPID))
+        or (flags & CLONE_PIDFD and flags & CLONE_DETACHED)
+    ):
         raise SyscallError(errno.EINVAL)
     if flags & _NAMESPACES:
         # QUIRK: There are no namespaces: clone with a CLONE_NEW flag fails with EPERM.
@@ -164,10 +176,11 @@ def _copy_signals(task: Task, child: Task, args: CloneArgs) -> None:
     else:
         old = task.signal
         child.tgid = child.pid
-        parent = old.parent_tgid if flags & CLONE_PARENT else task.tgid
+        sibling = flags & CLONE_PARENT
         child.signal = SignalStruct(
-            child.pid, old.pgrp, old.session, parent, rlim=dict(old.rlim), nice=old.nice,
-            oom_score_adj=old.oom_score_adj, exit_signal=args.exit_signal,
+            child.pid, old.pgrp, old.session, old.parent_tgid if sibling else task.tgid, rlim=dict(old.rlim),
+            nice=old.nice, oom_score_adj=old.oom_score_adj,
+            exit_signal=old.exit_signal if sibling else args.exit_signal,
         )  # fmt: skip
         if not flags & CLONE_VM:
             child.mm.rlim = child.signal.rlim

@@ -1,11 +1,13 @@
-"""Futexes: who waits on which word of memory (kernel/futex/)."""
+"""Futexes: who waits on which word of memory, and what a task leaves behind that dies with some (kernel/futex/)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from struct import Struct
+from typing import TYPE_CHECKING, Final
 
+from kernel_model.mm.uaccess import get_user, put_user
 from kernel_model.mm.vma import VM_SHARED
-from kernel_model.types import PAGE_MASK, PAGE_SHIFT
+from kernel_model.types import PAGE_MASK, PAGE_SHIFT, U64_MASK, SyscallError, UserPtr
 from kernel_model.wait import WaitQueue
 
 if TYPE_CHECKING:
@@ -14,7 +16,14 @@ if TYPE_CHECKING:
     from kernel_model.mm.mm import MemoryMap
     from kernel_model.task import Task
 
-FUTEX_BITSET_MATCH_ANY = 0xFFFF_FFFF
+FUTEX_BITSET_MATCH_ANY: Final = 0xFFFF_FFFF
+_FUTEX_WAITERS: Final = 0x8000_0000
+_FUTEX_OWNER_DIED: Final = 0x4000_0000
+_FUTEX_TID_MASK: Final = 0x3FFF_FFFF
+_ROBUST_LIST_LIMIT: Final = 2048
+_WORD: Final = Struct("<I")
+_LONG: Final = Struct("<Q")
+_OFFSET: Final = Struct("<q")
 
 
 class FutexWaiter:
@@ -38,7 +47,7 @@ def futex_key(mm: MemoryMap, address: int, private: bool) -> Hashable:
         if vma is not None and vma.vm_flags & VM_SHARED and vma.mapping is not None:
             index = (address - vma.vm_start >> PAGE_SHIFT) + vma.vm_pgoff
             return id(vma.mapping), index, address & ~PAGE_MASK
-    return id(mm), address
+    return id(mm), address, private
 
 
 class FutexTable:
@@ -72,7 +81,10 @@ class FutexTable:
         return len(woken)
 
     def requeue(self, key: Hashable, wake: int, move: int, target: Hashable) -> tuple[int, int]:
-        """Wake up to `wake` and let up to `move` of the rest wait on `target` instead; (woken, moved)."""
+        """Wake up to `wake` and let up to `move` of the rest wait on `target` instead; (woken, moved).
+
+        kernel/futex/requeue.c:futex_requeue().
+        """
         woken = self.wake(key, wake)
         moved = self._waiters.get(key, [])[:move] if key != target else []
         for waiter in moved:
@@ -80,3 +92,50 @@ class FutexTable:
             waiter.key = target
             self.add(waiter)
         return woken, len(moved)
+
+
+# -- robust lists ------------------------------------------------------------------------------------------------------
+def exit_robust_list(task: Task) -> None:
+    """Mark the locks that the task still holds, and wake who waits for them; a broken list ends it.
+
+    kernel/futex/core.c:exit_robust_list(). Priority-inheritance locks, whose entries have bit 0 set, are marked only.
+    """
+    mm, head = task.mm, task.robust_list
+    task.robust_list = 0
+    try:
+        (entry,) = get_user(mm, UserPtr(head), _LONG)
+        (offset,) = get_user(mm, UserPtr(head + 8), _OFFSET)
+        (pending,) = get_user(mm, UserPtr(head + 16), _LONG)
+        for _ in range(_ROBUST_LIST_LIMIT):
+            if entry & ~1 == head:
+                break
+            following: int | None = None
+            try:
+                (following,) = get_user(mm, UserPtr(entry & ~1), _LONG)
+            finally:
+                if entry & ~1 != pending & ~1:
+                    _futex_death(task, (entry & ~1) + offset & U64_MASK, pi=entry & 1, pending=False)
+            entry = following
+        if pending & ~1:
+            _futex_death(task, (pending & ~1) + offset & U64_MASK, pi=pending & 1, pending=True)
+    except SyscallError:
+        return
+
+
+def _futex_death(task: Task, address: int, *, pi: int, pending: bool) -> None:
+    """The owner of the lock at `address` may be dying (handle_futex_death()); SyscallError where it can't be told."""
+    mm = task.mm
+    futexes = task.kernel.futexes
+    if address & 3:
+        raise SyscallError(0)
+    (value,) = get_user(mm, UserPtr(address), _WORD)
+    owner = value & _FUTEX_TID_MASK
+    if pending and not pi and not owner:
+        # It had just let go, and died before it could wake anybody.
+        futexes.wake(futex_key(mm, address, False), 1)
+        return
+    if owner != task.pid:
+        return
+    put_user(mm, UserPtr(address), _WORD, value & _FUTEX_WAITERS | _FUTEX_OWNER_DIED)
+    if not pi and value & _FUTEX_WAITERS:
+        futexes.wake(futex_key(mm, address, False), 1)

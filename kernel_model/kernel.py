@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kernel_model.events import EventStream
 from kernel_model.futex import FutexTable
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from kernel_model.task import Task
     from kernel_model.timekeeping import Timekeeper
     from kernel_model.vdso import Vdso
+
+# kernel/fork.c: a stack of four pages for each, in an eighth of the memory
+_MIN_THREADS: Final = 20
+_FRAMES_PER_THREAD: Final = 4 * 8
 
 
 class Statistics:
@@ -96,8 +100,14 @@ class Kernel:
         self.last_pid = 0
         """The last pid given out; `init_tgid` is the first process's, with which the machine ends."""
         self.init_tgid = 0
+        self.max_threads = max(_MIN_THREADS, frames.total_frames // _FRAMES_PER_THREAD)
+        """No more tasks than this; a machine with little memory can't keep many (kernel/fork.c:set_max_threads())."""
+        self.any_stopped = False
+        """Some process has been stopped by a signal."""
         self.need_resched = False
         """The running task gives up the CPU when its call is over."""
+        self.stay_preemptible = False
+        """The CPU is preemptible for longer than the scheduler needs that (`keep_preemptible`)."""
         self.last_ino = 0
         """The last inode number of a pipe or other file that is in no directory (fs/inode.c:get_next_ino())."""
         self.streams: Streams | None = None
@@ -118,3 +128,9 @@ class Kernel:
         self.arch = arch
         self.cpu = cpu
         self.table = SyscallTable(arch.NAME)
+
+    def keep_preemptible(self) -> None:
+        """From now on something may want a computing task's attention: a timer, or a signal from outside."""
+        if not self.stay_preemptible:
+            self.stay_preemptible = True
+            self.cpu.set_preemptible(True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kernel_model.abi.time import KTIME_MAX_NS
 from kernel_model.signal import deliver
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from kernel_model.syscalls.declare import RawHandler
     from kernel_model.task import Task
     from kernel_model.wait import Blocked
+
+
+SLICE_NS: Final = 500_000
+"""What a time slice of computing takes under virtual time."""
+_LONELY_SLICES: Final = 100
+"""So many time slices without anybody else who waits for the CPU or the time, and slicing ends."""
 
 
 class BlockedCall(NamedTuple):
@@ -28,8 +34,11 @@ class BlockedCall(NamedTuple):
 class Scheduler:
     """The run queue, and the tasks that sleep in a call (`task.blocked_call`).
 
-    A sleeper whose call names wait queues is woken by them. One that names none is asked again when everybody else
-    has had a turn, for anything that another task did may be what it waits for.
+    A sleeper whose call names wait queues, a time or host streams is woken by them. One that names nothing at all is
+    asked again when everybody else has had a turn, for anything that another task did may be what it waits for.
+
+    While somebody waits for a turn, or sleeps until a time or for the world outside, whoever runs is stopped at the end
+    of each time slice (`Cpu.set_preemptible`). That costs, so a task that is alone runs without.
     """
 
     def __init__(self, kernel: Kernel) -> None:
@@ -37,6 +46,13 @@ class Scheduler:
         self.runqueue: deque[Task] = deque()
         self.sleepers: dict[int, Task] = {}
         """By pid, in the order in which they fell asleep."""
+        self.timed: dict[int, Task] = {}
+        """Those among them that wait for a time or for the host's streams."""
+        self.unnamed: dict[int, Task] = {}
+        """Those among them that wait for nothing in particular."""
+        self.preempting = False
+        """Whoever runs is stopped at the end of its time slice."""
+        self._lonely_slices = 0
         self.parked: list[Task] = []
         """Tasks of stopped processes whose turn had come."""
         self.progress = False
@@ -48,26 +64,32 @@ class Scheduler:
             self.runqueue.appendleft(task)
         else:
             self.runqueue.append(task)
+        if not self.preempting:
+            self._kernel.signal_work = True  # whoever runs now is no longer alone
 
     def sleep(self, task: Task, call: BlockedCall) -> None:
         """`task` waits for what `call` says."""
         task.blocked_call = call
         self.sleepers[task.pid] = task
-        for queue in call.blocked.queues:
-            queue.add(task)
+        blocked = call.blocked
+        if blocked.queues is not None:
+            for queue in blocked.queues:
+                queue.add(task)
+        if blocked.deadline_ns is not None or blocked.read_fds or blocked.write_fds:
+            self.timed[task.pid] = task
+        elif blocked.queues is None:
+            self.unnamed[task.pid] = task
 
     def wake(self, task: Task) -> None:
         """Let a sleeper make its call again."""
         if self.sleepers.pop(task.pid, None) is not None:
             self._leave_queues(task)
-            self.runqueue.append(task)
+            self.enqueue(task)
 
     def forget(self, task: Task) -> None:
-        """`task` is gone."""
+        """`task` is gone. In the run queue it is passed over when its turn comes."""
         if self.sleepers.pop(task.pid, None) is not None:
             self._leave_queues(task)
-        elif task in self.runqueue:
-            self.runqueue.remove(task)
         elif task in self.parked:
             self.parked.remove(task)
 
@@ -77,10 +99,11 @@ class Scheduler:
             self.runqueue.extend(task for task in self.parked if task.signal is signal)
             self.parked = [task for task in self.parked if task.signal is not signal]
 
-    @staticmethod
-    def _leave_queues(task: Task) -> None:
+    def _leave_queues(self, task: Task) -> None:
+        self.timed.pop(task.pid, None)
+        self.unnamed.pop(task.pid, None)
         call = task.blocked_call
-        if call is not None:
+        if call is not None and call.blocked.queues is not None:
             for queue in call.blocked.queues:
                 queue.remove(task)
 
@@ -89,12 +112,14 @@ class Scheduler:
         while True:
             while self.runqueue:
                 task = self.runqueue.popleft()
+                if task.exit_code is not None:
+                    continue
                 if not task.signal.stopped:
                     return task
                 self.parked.append(task)
             if not self.sleepers and not self.parked:
                 return None
-            if self.progress:
+            if self.progress and self.unnamed:
                 self.progress = False
                 self._ask_again()
             else:
@@ -102,43 +127,80 @@ class Scheduler:
 
     def yield_to_others(self) -> None:
         """Somebody gives up the CPU: those that nothing wakes get a turn too."""
-        if self.progress and self.sleepers:
+        if self.progress and self.unnamed:
             self.progress = False
             self._ask_again()
 
     def _ask_again(self) -> None:
         """Wake every sleeper that waits for nothing in particular."""
-        for task in list(self.sleepers.values()):
-            call = task.blocked_call
-            if call is not None and not call.blocked.queues:
-                self.wake(task)
+        for task in list(self.unnamed.values()):
+            self.wake(task)
 
+    # -- time slices --------------------------------------------------------------------------------------------------
+    def check_slicing(self) -> None:
+        """Somebody is about to run: with others around, not for longer than a time slice."""
+        if not self.preempting and (self.runqueue or self.timed or self.unnamed):
+            self.preempting = True
+            self._lonely_slices = 0
+            self._kernel.cpu.set_preemptible(True)
+
+    def slice_is_over(self) -> None:
+        """Whoever runs has had the CPU for a while: who waits for the time or the host is looked after, who waits for a
+        turn gets it.
+        """
+        kernel = self._kernel
+        if kernel.clock.virtual:
+            kernel.clock.tick(SLICE_NS)
+        if self.timed:
+            self._wake_timed(list(self.timed.values()), 0)
+        else:
+            deliver.collect_host_signals(kernel)
+        if self.unnamed:
+            self._ask_again()
+        if self.runqueue:
+            kernel.need_resched = True
+        if self.runqueue or self.timed:
+            self._lonely_slices = 0
+        elif self.preempting:
+            self._lonely_slices += 1
+            if self._lonely_slices > _LONELY_SLICES:
+                self.preempting = False
+                if not kernel.stay_preemptible:
+                    kernel.cpu.set_preemptible(False)
+
+    # -- nothing to do ------------------------------------------------------------------------------------------------
     def _idle(self) -> None:
         """Everybody waits: give the host's CPU away until something may be over."""
         kernel = self._kernel
         deadline_ns = deliver.next_timer(kernel)
-        reads: list[int] = []
-        writes: list[int] = []
-        sleepers = list(self.sleepers.values())
-        for task in sleepers:
+        timed = list(self.timed.values())
+        for task in timed:
             call = task.blocked_call
             assert call is not None
-            blocked = call.blocked
-            own_ns = blocked.deadline_ns
+            own_ns = call.blocked.deadline_ns
             if own_ns is not None and own_ns < (KTIME_MAX_NS if deadline_ns is None else deadline_ns):
                 deadline_ns = own_ns
-            reads += blocked.read_fds
-            writes += blocked.write_fds
-        timeout_ns = None if deadline_ns is None else kernel.clock.sleep_towards(deadline_ns)
-        if timeout_ns is None or timeout_ns > 0:
+        self._wake_timed(timed, None if deadline_ns is None else kernel.clock.sleep_towards(deadline_ns))
+
+    def _wake_timed(self, timed: list[Task], timeout_ns: int | None) -> None:
+        """Wait for `timeout_ns` at most (None: for ever) until one of the sleepers `timed` is due; wake who is."""
+        kernel = self._kernel
+        reads: list[int] = []
+        writes: list[int] = []
+        for task in timed:
+            call = task.blocked_call
+            assert call is not None
+            reads += call.blocked.read_fds
+            writes += call.blocked.write_fds
+        if timeout_ns != 0 or reads or writes:
             kernel.host.wait(reads, writes, timeout_ns)
         deliver.collect_host_signals(kernel)
         now_ns = kernel.clock.monotonic_ns()
-        for task in sleepers:
+        for task in timed:
             call = task.blocked_call
             if call is None or task.pid not in self.sleepers:
                 continue
             blocked = call.blocked
             due = blocked.deadline_ns is not None and blocked.deadline_ns <= now_ns
-            if due or blocked.read_fds or blocked.write_fds or deliver.has_deliverable(task):
+            if due or blocked.read_fds or blocked.write_fds:
                 self.wake(task)

@@ -6,7 +6,8 @@ Virtual time depends on nothing but what the guest does:
 
 - CLOCK_MONOTONIC starts at one second and CLOCK_REALTIME at 2025-01-01 00:00:01 UTC;
 - every entry into the kernel takes one microsecond (`VIRTUAL_ENTRY_NS`), which is also the CPU time it is charged for;
-- computing between two entries takes no time;
+- computing between two entries takes no time, but while other tasks wait for the CPU or for a time to come, or timers
+  run, every half million basic blocks take half a millisecond;
 - a sleep takes exactly as long as it asks for and is over at once.
 """
 
@@ -59,7 +60,7 @@ class Timekeeper:
         self.virtual = virtual
         self._entries: _EntryCounter | None = None
         self._slept_ns = 0
-        self._ticks = 0
+        self._computed_ns = 0
         self.realtime_offset_ns = VIRTUAL_EPOCH_NS if virtual else 0
         """Added to the host's CLOCK_REALTIME, or to the virtual CLOCK_MONOTONIC."""
         self._cpu_start_ns = 0 if virtual else host.clock_ns(abi.CLOCK_PROCESS_CPUTIME_ID)
@@ -70,15 +71,15 @@ class Timekeeper:
         """Let virtual time advance with `counter.kernel_entries`."""
         self._entries = counter
 
-    def tick(self) -> None:
-        """One entry into the kernel that `counter` does not count."""
-        self._ticks += 1
+    def tick(self, length_ns: int = VIRTUAL_ENTRY_NS) -> None:
+        """Something that `counter` does not count has taken `length_ns` of virtual CPU time."""
+        self._computed_ns += length_ns
 
     def cpu_ns(self) -> int:
         """CPU time of the whole machine since it was switched on."""
         if self.virtual:
-            entries = self._ticks if self._entries is None else self._ticks + self._entries.kernel_entries
-            return entries * VIRTUAL_ENTRY_NS
+            entries = 0 if self._entries is None else self._entries.kernel_entries
+            return self._computed_ns + entries * VIRTUAL_ENTRY_NS
         return self._host.clock_ns(abi.CLOCK_PROCESS_CPUTIME_ID) - self._cpu_start_ns
 
     def monotonic_ns(self) -> int:

@@ -49,7 +49,8 @@ class WaitQueue:
 class Blocked(Exception):
     """The calling task sleeps until one of these happens, or a signal interrupts it.
 
-    `queues`: wait queues of the kernel model; who names none is asked again whenever all others have had a turn.
+    `queues`: wait queues of the kernel model; None when it is not known who could wake the task: then, unless there is
+    a time or a stream to wait for, it is asked again whenever all others have had a turn.
     `deadline_ns`: a time on CLOCK_MONOTONIC (the guest's); None for none. `read_fds`, `write_fds`: host streams to
     become ready. `interrupted`: the errno (a restart code or EINTR) that a signal makes of the call. `on_signal`:
     called instead, then, where a signal asks for more than a number (a sleep tells what is left of it): its result is
@@ -61,7 +62,7 @@ class Blocked(Exception):
     def __init__(
         self,
         *,
-        queues: tuple[WaitQueue, ...] = (),
+        queues: tuple[WaitQueue, ...] | None = None,
         deadline_ns: int | None = None,
         read_fds: tuple[int, ...] = (),
         write_fds: tuple[int, ...] = (),

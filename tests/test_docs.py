@@ -61,11 +61,11 @@ def test_example(name: str, block: str) -> None:
 
 
 def test_every_option_has_an_example_or_a_word() -> None:
-    from emu.cli.options import OPTIONS
+    from emu.cli.run import run as command
 
     text = (ROOT / "README.md").read_text()
-    for option in OPTIONS:
-        assert option == "--help" or f"`{option}" in text, option
+    for param in command.params:
+        assert param.param_type_name == "argument" or f"`{param.opts[0]}" in text, param
 
 
 def test_every_quirk_is_in_the_readme() -> None:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from emu.cpu import binding
 from emu.cpu.binding import Engine, RegisterBatch, SavedContext, TlbEntry, lib
+from kernel_model.cpu import SLICE_BLOCKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from emu.cpu.block_counter import BlockCounter
     from kernel_model.cpu import CallRegisters, TrapHandler
     from kernel_model.mm.mm import MemoryMap
 
@@ -77,8 +79,8 @@ class UnicornCpu(ABC):
         self._denied: tuple[int, int] | None = None
         self._pc_bias = 0
         """What a PC written now must be less by: Unicorn adds 2 to RIP after its syscall hook."""
-        self._block_hooks: list[ctypes.c_size_t] = []
-        self._stop_hook: ctypes.c_size_t | None = None
+        self._block_counter: BlockCounter | None = None
+        self._block_hook: ctypes.c_size_t | None = None
         self._pt_cell: list[dict[int, int]] = [{}]
         self._mm_cell: list[MemoryMap | None] = [None]
         self._code_frames = code_frames
@@ -272,9 +274,8 @@ class UnicornCpu(ABC):
         elif self._denied is not None and error != binding.UC_ERR_OK:
             self._report_fault(*self._denied)
         elif error == binding.UC_ERR_OK:
-            if self._stop_hook is not None:
-                self.engine.unhook(self._stop_hook)
-                self._stop_hook = None
+            if self._block_counter is not None:
+                self._block_counter.restart(SLICE_BLOCKS)
             self.handler.interrupted()
         elif error in (binding.UC_ERR_INSN_INVALID, binding.UC_ERR_EXCEPTION):
             self.handler.exception("undefined")
@@ -333,22 +334,34 @@ class UnicornCpu(ABC):
         self.engine.stop()
 
     def set_preemptible(self, wanted: bool) -> None:
-        """Make `interrupt_from_thread` work, at the price of slower code: every block calls a no-op hook.
+        """See `Cpu`."""
+        if wanted == (self._block_hook is not None):
+            return
+        if self._block_hook is not None:
+            self.engine.unhook(self._block_hook)
+            self._block_hook = None
+        else:
+            if self._block_counter is None:
+                from emu.cpu.block_counter import BlockCounter
 
-        Only from a trap or before `run`.
-        """
-        if wanted and not self._block_hooks:
-            nothing = ctypes.cast(ctypes.CDLL(None).labs, ctypes.c_void_p)
-            # Two: a single hook is called by translated code directly, and one that is added later not at all.
-            self._block_hooks = [self.engine.hook(binding.UC_HOOK_BLOCK, nothing) for _ in range(2)]
-            self.engine.flush_code()
+                stop = ctypes.cast(lib.uc_emu_stop, ctypes.c_void_p).value
+                assert stop is not None
+                try:
+                    self._block_counter = BlockCounter(stop)
+                except OSError:
+                    return
+            self._block_counter.restart(SLICE_BLOCKS)
+            self._block_hook = self.engine.hook(
+                binding.UC_HOOK_BLOCK, ctypes.c_void_p(self._block_counter.address)
+            )
+        self.engine.flush_code()
 
     @property
     def preemptible(self) -> bool:
         """May `interrupt_from_thread` be used?"""
-        return bool(self._block_hooks)
+        return self._block_hook is not None
 
     def interrupt_from_thread(self) -> None:
         """Stop between two instructions and call `TrapHandler.interrupted`; the guest can go on afterwards."""
-        if self._stop_hook is None:
-            self._stop_hook = self.engine.hook(binding.UC_HOOK_BLOCK, ctypes.cast(lib.uc_emu_stop, ctypes.c_void_p))
+        if self._block_counter is not None:
+            self._block_counter.stop_now()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from kernel_model.fs.inode import Inode
     from kernel_model.mm.pagecache import AddressSpace
     from kernel_model.task import Task
+    from kernel_model.wait import WaitQueue
 
 POLLIN, POLLPRI, POLLOUT, POLLERR, POLLHUP, POLLNVAL = 1, 2, 4, 8, 16, 32
 POLLRDNORM, POLLRDBAND, POLLWRNORM, POLLWRBAND, POLLRDHUP = 0x40, 0x80, 0x100, 0x200, 0x2000
@@ -96,6 +97,10 @@ class File:
     def poll_sources(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Host streams (to read, to write) whose readiness may change what `poll` says."""
         return (), ()
+
+    def poll_queues(self) -> tuple[WaitQueue, ...]:
+        """Wait queues that are woken when what `poll` says may have changed, of a kind that other tasks change."""
+        return ()
 
     def mmap_mapping(self, task: Task, flags: int) -> AddressSpace:
         """The page cache that mmap(2) maps; ENODEV for a kind that can't be mapped."""

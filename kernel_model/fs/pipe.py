@@ -15,7 +15,7 @@ from kernel_model.cred import CAP_SYS_RESOURCE
 from kernel_model.fs.file import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM, File
 from kernel_model.fs.inode import Inode
 from kernel_model.types import PAGE_SHIFT, PAGE_SIZE, SyscallError
-from kernel_model.wait import Blocked
+from kernel_model.wait import Blocked, WaitQueue
 
 if TYPE_CHECKING:
     from kernel_model.fs.dentry import Path
@@ -53,7 +53,8 @@ class Pipe:
     """
 
     __slots__ = (
-        "bufs", "files", "frames", "max_usage", "opening", "r_counter", "ram", "readers", "w_counter", "writers",
+        "bufs", "files", "frames", "max_usage", "opening", "r_counter", "ram", "rd_wait", "readers", "w_counter",
+        "wr_wait", "writers",
     )  # fmt: skip
 
     def __init__(self, frames: FrameAllocator) -> None:
@@ -68,6 +69,9 @@ class Pipe:
         """Counts opens for reading: who waits for one sees it change."""
         self.w_counter = 1
         self.opening: list[FifoOpen] = []
+        self.rd_wait = WaitQueue()
+        """Who waits for something to read, or for a writer; `wr_wait`: for room, or for a reader."""
+        self.wr_wait = WaitQueue()
 
     @property
     def full(self) -> bool:
@@ -95,6 +99,8 @@ class Pipe:
                     break
             else:
                 buf.start = end
+        if self.wr_wait:
+            self.wr_wait.wake()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def put_back(self, data: bytes) -> None:
@@ -103,6 +109,7 @@ class Pipe:
         """
         for start in range(len(data) - 1 & -PAGE_SIZE, -1, -PAGE_SIZE):
             self.bufs.appendleft(self._new_buffer(memoryview(data)[start : start + PAGE_SIZE], False))
+        self.rd_wait.wake()
 
     def _new_buffer(self, data: memoryview, packet: bool) -> PipeBuffer:
         """A page with `data`, which fits; OutOfMemory."""
@@ -142,6 +149,8 @@ class Pipe:
                     break
                 raise
             done += len(piece)
+        if self.rd_wait:
+            self.rd_wait.wake()
         return done
 
     def set_size(self, size: int, *, privileged: bool) -> int:
@@ -160,6 +169,7 @@ class Pipe:
         if len(self.bufs) > slots:
             raise SyscallError(errno.EBUSY)
         self.max_usage = slots
+        self.wr_wait.wake()
         return size
 
     def forget_interrupted_opens(self) -> None:
@@ -179,6 +189,14 @@ class Pipe:
         if access in (O_WRONLY, O_RDWR):
             self.w_counter += 1
             self.writers += 1
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        """Somebody came or went: readers and writers look again."""
+        if self.rd_wait:
+            self.rd_wait.wake()
+        if self.wr_wait:
+            self.wr_wait.wake()
 
     def put_end(self, flags: int) -> None:
         """The reverse; the last one takes the contents with it."""
@@ -191,6 +209,7 @@ class Pipe:
         if not self.files:
             self.frames.put_many(buf.frame for buf in self.bufs)
             self.bufs.clear()
+        self._wake_all()
 
 
 class FifoOpen:
@@ -243,7 +262,7 @@ class PipeFile(File):
             return b""
         if self.f_flags & O_NONBLOCK:
             raise SyscallError(errno.EAGAIN)
-        raise Blocked()
+        raise Blocked(queues=(pipe.rd_wait,))
 
     def unread(self, data: bytes) -> None:
         """See `File`."""
@@ -263,7 +282,7 @@ class PipeFile(File):
             return done
         if self.f_flags & O_NONBLOCK:
             raise SyscallError(errno.EAGAIN)
-        raise Blocked()
+        raise Blocked(queues=(pipe.wr_wait,))
 
     def ioctl(self, task: Task, cmd: int, arg: int) -> int:
         """FIONREAD."""
@@ -292,6 +311,13 @@ class PipeFile(File):
             if not pipe.readers:
                 mask |= POLLERR
         return mask
+
+    def poll_queues(self) -> tuple[WaitQueue, ...]:
+        """Its sides' queues."""
+        pipe = self.pipe
+        if self.readable and self.writable:
+            return pipe.rd_wait, pipe.wr_wait
+        return (pipe.rd_wait,) if self.readable else (pipe.wr_wait,)
 
     def release(self) -> None:
         """pipe_release()."""
@@ -355,7 +381,7 @@ def open_fifo(inode: Inode, path: Path, flags: int, task: Task) -> File:
         pipe = waited.pipe
         came = pipe.w_counter if flags & O_ACCMODE == O_RDONLY else pipe.r_counter
         if came == waited.counter:
-            raise Blocked()
+            raise Blocked(queues=(pipe.rd_wait,))
         pipe.opening.remove(waited)
         task.call_state = None
         return PipeFile(inode, path, flags, pipe)
@@ -374,7 +400,7 @@ def open_fifo(inode: Inode, path: Path, flags: int, task: Task) -> File:
         counter = pipe.w_counter if access == O_RDONLY else pipe.r_counter
         task.call_state = opening = FifoOpen(task, pipe, flags, counter)
         pipe.opening.append(opening)
-        raise Blocked()
+        raise Blocked(queues=(pipe.rd_wait,))
     file = PipeFile(inode, path, flags, pipe)
     if waits_for_peer and not peers:
         file.seen_w_counter = pipe.w_counter

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi import errno
-from kernel_model.abi.resource import MAX_USER_PROCESSES, NR_OPEN
+from kernel_model.abi.resource import NR_OPEN
 from kernel_model.abi.utsname import NEW_UTS_LEN, RELEASE, SYSNAME, VERSION
 from kernel_model.cred import CAP_LAST_CAP
 from kernel_model.fs.pipe import PIPE_MAX_SIZE
@@ -110,7 +110,7 @@ def sys_node(kernel: Kernel) -> Node:
         b"shmmax": _fixed((1 << 64) - 1 - (1 << 24)),
         b"shmmni": _fixed(4096),
         b"tainted": _fixed(0),
-        b"threads-max": _fixed(2 * MAX_USER_PROCESSES),
+        b"threads-max": _fixed(kernel.max_threads),
         b"version": _fixed(VERSION),
     }
     vm_settings = {

@@ -183,6 +183,9 @@ class PageTables:
             ram[new : new + PAGE_SIZE] = ram[frame : frame + PAGE_SIZE]
         self.own.add(page)
         entry = self.pt[page] = new | prot
+        if prot & X:
+            # The CPU finds code that it has translated by its address, not by its frame, until then.
+            self.tlb_flush()
         return entry
 
     def access_page(self, page: int, access: int) -> int:

@@ -17,6 +17,18 @@ def has_deliverable(task: Task) -> bool:
     return bool((task.pending.mask | task.signal.shared_pending.mask) & ~task.blocked)
 
 
+def ends_wait(task: Task, *, uninterruptible: bool) -> bool:
+    """Does a signal end the wait of the task? Only one that kills it ends one that is `uninterruptible`."""
+    if not has_deliverable(task):
+        return False
+    if not uninterruptible:
+        return True
+    from kernel_model.signal.send import is_deadly
+
+    pending = (task.pending.mask | task.signal.shared_pending.mask) & ~task.blocked
+    return any(is_deadly(task, number) for number in range(1, 65) if pending >> number - 1 & 1)
+
+
 def next_timer(kernel: Kernel) -> int | None:
     """When the next timer ends a sleep of whatever process, on CLOCK_MONOTONIC (ns); None for never."""
     if not kernel.timers:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi.resource import RLIMIT_SIGPENDING
 from kernel_model.abi.signal import (
+    COREDUMP_MASK,
     IGNORE_MASK,
     SI_USER,
     SIG_DFL,
@@ -32,6 +33,12 @@ def is_ignored(task: Task, signal: int) -> bool:
     """Would `signal` do nothing to the task, were it not blocked? (sig_task_ignored())"""
     handler = task.sighand.get(signal).handler
     return handler == SIG_IGN or (handler == SIG_DFL and bool(IGNORE_MASK >> signal - 1 & 1))
+
+
+def is_deadly(task: Task, signal: int) -> bool:
+    """Does it kill at once, whatever its target waits for? (sig_fatal(), less what dumps core)"""
+    harmless = IGNORE_MASK | STOP_MASK | COREDUMP_MASK
+    return task.sighand.get(signal).handler == SIG_DFL and not harmless >> signal - 1 & 1
 
 
 def flush(pending: PendingSignals, mask: int) -> None:
@@ -104,8 +111,7 @@ def _complete(kernel: Kernel, task: Task, bit: int, *, group: bool) -> None:
         if candidate.exit_code is None and (bit & ~candidate.blocked or bit & KILL_BIT):
             if candidate is kernel.current:
                 kernel.signal_work = True
-            else:
-                kernel.sched.wake(candidate)
+            kernel.sched.wake(candidate)
             return
 
 

@@ -87,6 +87,8 @@ class SignalStruct:
         """Living tasks of the group."""
         self.exit_signal = exit_signal
         """What its parent gets when it is gone; 0 for nothing."""
+        self.children: dict[int, None] = {}
+        """The pids of the processes whose parent it is, oldest first; they are there until they are waited for."""
         self.wait_chldexit = WaitQueue()
         """Tasks of the group in wait4(2)."""
         self.is_child_subreaper = False

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def stop_group(kernel: Kernel, task: Task, number: int) -> None:
     """All threads of `task` stop until SIGCONT or SIGKILL: whose turn comes is put aside by the scheduler."""
     signal = task.signal
-    signal.stopped = True
+    signal.stopped = kernel.any_stopped = True
     signal.stop_code = number
     signal.continued = False
     kernel.need_resched = True

@@ -117,12 +117,12 @@ def expire(kernel: Kernel) -> None:
 
 def arm(kernel: Kernel) -> None:
     """Have the running task interrupted when the next timer is due, even if it does nothing but compute."""
+    if kernel.timers:
+        kernel.keep_preemptible()
     if kernel.clock.virtual:
-        # QUIRK: Under virtual time a timer is only due at an entry into the kernel: computing takes no time.
         kernel.signal_work |= bool(kernel.timers)
         return
     if kernel.timers:
-        kernel.cpu.set_preemptible(True)
         left_ns = min(
             due_ns - itimer_clock_ns(kernel, which)
             for itimers in kernel.timers.values()

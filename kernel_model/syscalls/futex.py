@@ -1,4 +1,4 @@
-"""futex(2) and the robust list's end of it (kernel/futex/syscalls.c, waitwake.c, requeue.c)."""
+"""futex(2) (kernel/futex/syscalls.c, waitwake.c, requeue.c)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def sys_futex(task: Task, uaddr: Ptr, op: FutexOp, val: UInt, timeout: Hex, uadd
         if command == FUTEX_CMP_REQUEUE and get_user(task.mm, uaddr, _WORD)[0] != val3:
             raise SyscallError(errno.EAGAIN)
         woken, moved = task.kernel.futexes.requeue(first, val, move, second)
-        return woken + moved if command == FUTEX_CMP_REQUEUE else woken
+        return woken + moved
     if command == FUTEX_WAKE_OP:
         return _wake_op(task, uaddr, private, val, timeout & 0xFFFF_FFFF, uaddr2, val3)
     raise SyscallError(errno.ENOSYS)

@@ -99,7 +99,7 @@ def sys_syslog(task: Task, type: SyslogType, buf: InBuffer, count: Int) -> int:
         if not buf or count < 0:
             raise SyscallError(errno.EINVAL)
         if count and type == _SYSLOG_READ:
-            raise Blocked
+            raise Blocked(queues=())  # nobody writes to it
         return 0
     if type == _SYSLOG_CONSOLE_LEVEL and not 1 <= count <= 8:
         raise SyscallError(errno.EINVAL)

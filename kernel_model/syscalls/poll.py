@@ -38,6 +38,7 @@ from kernel_model.wait import Blocked
 
 if TYPE_CHECKING:
     from kernel_model.task import Task
+    from kernel_model.wait import WaitQueue
 
 _POLLFD: Final = struct.Struct("<iHH")
 _REVENTS_OFFSET: Final = 6
@@ -64,11 +65,12 @@ class Waiting:
 
 
 class Sources:
-    """The host streams whose readiness may end the wait."""
+    """The wait queues and host streams that may end the wait."""
 
-    __slots__ = ("reads", "writes")
+    __slots__ = ("queues", "reads", "writes")
 
     def __init__(self) -> None:
+        self.queues: dict[WaitQueue, None] = {}
         self.reads: set[int] = set()
         self.writes: set[int] = set()
 
@@ -81,6 +83,14 @@ class Sources:
             self.reads.update(reads)
         if not mask & (POLLOUT | POLLWRNORM | POLLERR):
             self.writes.update(writes)
+        for queue in file.poll_queues():
+            self.queues[queue] = None
+
+    def blocked(self, deadline_ns: int | None) -> Blocked:
+        """The wait itself."""
+        return Blocked(
+            queues=tuple(self.queues), deadline_ns=deadline_ns, read_fds=tuple(self.reads), write_fds=tuple(self.writes)
+        )
 
 
 class Timeout(NamedTuple):
@@ -187,7 +197,7 @@ def _do_poll(task: Task, ufds: UserPtr, nfds: int, waiting: Waiting) -> int:
     copy_to_user(task.mm, ufds, fds)
     if ready or _over(task, waiting):
         return ready
-    raise Blocked(deadline_ns=waiting.deadline_ns, read_fds=tuple(sources.reads), write_fds=tuple(sources.writes))
+    raise sources.blocked(waiting.deadline_ns)
 
 
 def do_restart_poll(task: Task, ufds: UserPtr, nfds: int, deadline_ns: int | None) -> int:
@@ -287,7 +297,7 @@ def _do_select(task: Task, n: int, sets: tuple[UserPtr, UserPtr, UserPtr], waiti
         if ready == count:
             sources.add(file, mask)
     if not ready and not _over(task, waiting):
-        raise Blocked(deadline_ns=waiting.deadline_ns, read_fds=tuple(sources.reads), write_fds=tuple(sources.writes))
+        raise sources.blocked(waiting.deadline_ns)
     for pointer, got in zip(sets, (got_in, got_out, got_ex), strict=True):
         if pointer:
             copy_to_user(task.mm, pointer, got.to_bytes(size, "little"))

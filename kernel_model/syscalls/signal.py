@@ -42,7 +42,7 @@ def sys_rt_sigaction(task: Task, sig: Signal, act: kinds.SigAction, oact: kinds.
         task.sighand.action[sig] = SigAction(handler, flags & abi.UAPI_SA_FLAGS, restorer, mask & ~abi.UNBLOCKABLE)
         if handler > abi.SIG_IGN:
             if _AT_ONCE >> sig - 1 & 1:
-                task.kernel.cpu.set_preemptible(True)
+                task.kernel.keep_preemptible()
         else:
             from kernel_model.signal.send import flush_everywhere, is_ignored
 
@@ -254,7 +254,7 @@ def sys_rt_tgsigqueueinfo(task: Task, tgid: Pid, pid: Pid, sig: Signal, uinfo: k
 @syscall()
 def sys_pause(task: Task) -> int:
     """pause(2)."""
-    raise Blocked(interrupted=errno.ERESTARTNOHAND)
+    raise Blocked(queues=(), interrupted=errno.ERESTARTNOHAND)
 
 
 @syscall()
@@ -267,7 +267,7 @@ def sys_rt_sigsuspend(task: Task, unewset: kinds.SigSet, sigsetsize: Size) -> in
         task.saved_sigmask = task.blocked
         task.blocked = mask & ~abi.UNBLOCKABLE
         task.call_state = True
-    raise Blocked(interrupted=errno.ERESTARTNOHAND)
+    raise Blocked(queues=(), interrupted=errno.ERESTARTNOHAND)
 
 
 class _SigWait:
@@ -326,7 +326,7 @@ def sys_rt_sigtimedwait(
     task.call_state = state
     task.real_blocked = blocked
     task.blocked = blocked & ~these
-    raise Blocked(deadline_ns=state.deadline_ns, on_signal=interrupted)
+    raise Blocked(queues=(), deadline_ns=state.deadline_ns, on_signal=interrupted)
 
 
 def _restart_sleep(task: Task, clock: int, end_ns: int, rmtp: UserPtr) -> int:

@@ -132,7 +132,7 @@ def _wait_for_data(pipe: Pipe, *, nonblock: bool) -> bool:
         return False
     if nonblock:
         raise SyscallError(errno.EAGAIN)
-    raise Blocked
+    raise Blocked(queues=(pipe.rd_wait,))
 
 
 def _wait_for_space(task: Task, pipe: Pipe, *, nonblock: bool) -> int:
@@ -145,7 +145,7 @@ def _wait_for_space(task: Task, pipe: Pipe, *, nonblock: bool) -> int:
     if pipe.full:
         if nonblock:
             raise SyscallError(errno.EAGAIN)
-        raise Blocked
+        raise Blocked(queues=(pipe.wr_wait,))
     return (pipe.max_usage - len(pipe.bufs)) * PAGE_SIZE
 
 
