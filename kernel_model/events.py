@@ -53,6 +53,16 @@ class RedirectedReturn(NamedTuple):
     words: tuple[int, ...]
 
 
+class Rewound(NamedTuple):
+    """A signal found the task at `pc` of a bounce's handler: by the `words` of the frame it is back at `site`."""
+
+    task: Task
+    pc: int
+    site: int
+    frame: int
+    words: tuple[int, ...]
+
+
 class UnknownSyscall(NamedTuple):
     """A number that the table lacks; the guest got ENOSYS."""
 
@@ -116,6 +126,7 @@ class TaskExited(NamedTuple):
 Event = (
     Bounced
     | RedirectedReturn
+    | Rewound
     | SyscallEnter
     | SyscallExit
     | UnknownSyscall

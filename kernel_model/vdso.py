@@ -9,7 +9,7 @@ from kernel_model.mm.vma import VM_EXEC, VM_READ
 from kernel_model.types import PAGE_SIZE, page_align_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from kernel_model.kernel import Kernel
     from kernel_model.mm.mm import MemoryMap
@@ -39,6 +39,11 @@ class VdsoImage(Protocol):
     def elf(self) -> bytes: ...
     @property
     def handlers(self) -> Mapping[str, int]: ...
+    @property
+    def restart_ranges(self) -> Sequence[tuple[int, int, str]]:
+        """(start, commit, handler): where a handler has not changed anything yet."""
+        ...
+
     @property
     def sigreturn(self) -> int: ...
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 from kernel_model.types import UserPtr
 
 if TYPE_CHECKING:
+    from kernel_model.bounce import SyscallFrame
     from kernel_model.fs.inode import Kstat
     from kernel_model.signal.sighand import SigAction, SigInfo
     from kernel_model.task import Task
@@ -100,6 +101,14 @@ class ArchSignal(Protocol):
 
     def rewind(self, regs: list[int], number: int, arg0: int, restart_block: bool) -> None:
         """Change `regs` so that the interrupted call `number` is made again, or restart_syscall(2) instead of it."""
+
+    def rewind_bounce(self, regs: list[int], frame: SyscallFrame, flags: int) -> None:
+        """Change `regs`, found in a bounce's handler, to those at the program's own instruction: as `frame` has them.
+
+        `flags`: the frame's, as user space may have them. A number that restart_syscall(2) has replaced stays so, else
+        the call would start from its beginning. x86-64: rcx and r11 are as after a `syscall`; what they were before
+        it, the bounce has destroyed as the instruction itself would have.
+        """
 
     def note_fault(self, task: Task, address: int, access: int, code: int) -> None:
         """Set what frames show of a memory fault: `Task.fault_address`, `error_code`, `trap_nr` (`code`: si_code)."""

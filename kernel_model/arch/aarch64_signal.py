@@ -25,14 +25,16 @@ from kernel_model.abi.signal import (
     TRAP_BRKPT,
     TRAP_TRACE,
 )
+from kernel_model.bounce import REDIRECT
 from kernel_model.mm.uaccess import copy_to_user, get_user, put_user
 from kernel_model.signal.action import set_blocked
 from kernel_model.signal.altstack import restore_altstack, sas_ss_flags
 from kernel_model.signal.sighand import SigInfo
 from kernel_model.signal.siginfo import pack
-from kernel_model.types import U64_MASK, SyscallError, UserPtr
+from kernel_model.types import U32_MASK, U64_MASK, SyscallError, UserPtr
 
 if TYPE_CHECKING:
+    from kernel_model.bounce import SyscallFrame
     from kernel_model.signal.sighand import SigAction
     from kernel_model.task import Task
 
@@ -82,7 +84,7 @@ _ESR_MAGIC: Final = 0x4553_5201
 _EXTRA_MAGIC: Final = 0x4558_5401
 _SIGFRAME_MAX_BYTES: Final = 256 << 10
 
-_SP, _PC, _PSTATE = 31, 32, 33
+_X8, _SP, _PC, _PSTATE = 8, 31, 32, 33
 _PSTATE_RES0: Final = (
     0xFFFF_FFFF_0000_0000 | 0x0C00_0000 | 0x00C0_0000 | 0x001F_E000 | 0x20
 )  # SPSR_EL1_AARCH64_RES0_BITS
@@ -96,6 +98,16 @@ def rewind(regs: list[int], number: int, arg0: int, restart_block: bool) -> None
     if restart_block:
         regs[8] = NR_RESTART_SYSCALL
     regs[_PC] = regs[_PC] - 4 & U64_MASK
+
+
+def rewind_bounce(regs: list[int], frame: SyscallFrame, flags: int) -> None:
+    """See `ArchSignal`."""
+    number, sp, pc, _flags = frame
+    replaced = regs[_X8] & U32_MASK & ~REDIRECT == NR_RESTART_SYSCALL
+    regs[_X8] = NR_RESTART_SYSCALL if replaced else number
+    regs[_SP] = sp
+    regs[_PC] = pc - 4 & U64_MASK
+    regs[_PSTATE] = flags
 
 
 def note_fault(task: Task, address: int, access: int, code: int) -> None:

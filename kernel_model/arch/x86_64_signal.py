@@ -22,14 +22,16 @@ from kernel_model.abi.signal import (
     SIGTRAP,
     TRAP_TRACE,
 )
+from kernel_model.bounce import REDIRECT
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user, get_user
 from kernel_model.signal.action import set_blocked
 from kernel_model.signal.altstack import on_sig_stack, restore_altstack, sas_ss_flags
 from kernel_model.signal.sighand import SigInfo
 from kernel_model.signal.siginfo import pack
-from kernel_model.types import U64_MASK, SyscallError, UserPtr
+from kernel_model.types import U32_MASK, U64_MASK, SyscallError, UserPtr
 
 if TYPE_CHECKING:
+    from kernel_model.bounce import SyscallFrame
     from kernel_model.signal.sighand import SigAction
     from kernel_model.task import Task
 
@@ -79,13 +81,25 @@ _FIX_EFLAGS: Final = 0x40000 | 0x800 | 0x400 | 0x100 | 0x80 | 0x40 | 0x10 | 0x4 
 _MXCSR_MASK: Final = 0xFFFF
 _INITIAL_FPSTATE: Final = bytes([0x7F, 0x03]) + bytes(22) + (0x1F80).to_bytes(4, "little") + bytes(484)
 
-_DI, _SI, _DX, _AX, _SP, _IP, _FLAGS = 8, 9, 12, 13, 15, 16, 17
+_R11, _DI, _SI, _DX, _AX, _CX, _SP, _IP, _FLAGS = 3, 8, 9, 12, 13, 14, 15, 16, 17
 
 
 def rewind(regs: list[int], number: int, arg0: int, restart_block: bool) -> None:
     """Make the call again: two bytes back, with its number in rax (handle_signal())."""
     regs[_AX] = NR_RESTART_SYSCALL if restart_block else number
     regs[_IP] = regs[_IP] - 2 & U64_MASK
+
+
+def rewind_bounce(regs: list[int], frame: SyscallFrame, flags: int) -> None:
+    """See `ArchSignal`."""
+    number, sp, pc, _flags = frame
+    replaced = regs[_AX] & U32_MASK & ~REDIRECT == NR_RESTART_SYSCALL
+    regs[_AX] = NR_RESTART_SYSCALL if replaced else number
+    regs[_SP] = sp
+    regs[_IP] = pc - 2 & U64_MASK
+    regs[_FLAGS] = flags
+    regs[_CX] = pc
+    regs[_R11] = flags
 
 
 def note_fault(task: Task, address: int, access: int, code: int) -> None:

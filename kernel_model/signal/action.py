@@ -28,6 +28,7 @@ from kernel_model.abi.signal import (
 from kernel_model.arch import signal_ops
 from kernel_model.events import SignalDelivered
 from kernel_model.signal.deliver import has_deliverable
+from kernel_model.signal.rewind import rewind_bounce
 from kernel_model.signal.send import KILL_BIT, force_signal
 from kernel_model.signal.sighand import PendingSignals, SigAction, SigAltStack, SigInfo
 from kernel_model.signal.stop import is_orphaned, stop_group
@@ -157,6 +158,8 @@ def get_signal(kernel: Kernel, task: Task) -> tuple[SigInfo, SigAction] | None:
 
 def _handle_signal(kernel: Kernel, task: Task, info: SigInfo, action: SigAction) -> None:
     """Build the handler's frame and block what it asks for (handle_signal(), signal_setup_done())."""
+    if kernel.bounce is not None:
+        rewind_bounce(kernel, task, info)
     mask = task.blocked if task.saved_sigmask is None else task.saved_sigmask
     if task.rseq.address:
         from kernel_model.signal.rseq import abort_critical_section
