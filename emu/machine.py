@@ -14,7 +14,7 @@ from kernel_model import arch as architectures
 from kernel_model.abi import errno
 from kernel_model.abi.signal import IGNORE_MASK, SIG_DFL, SIG_IGN, STOP_MASK
 from kernel_model.boot import NoWorkingDirectory, start_first_task
-from kernel_model.bounce import BounceOptions
+from kernel_model.bounce import BounceWishes, NoSuchBounce, bounce_options
 from kernel_model.entry import EntryPath
 from kernel_model.exec import ExecError
 from kernel_model.fs.mount import Bind, TreeOptions, build_tree
@@ -61,7 +61,9 @@ class MachineOptions(NamedTuple):
     virtual_time: bool = False
     memory_bytes: int = 4 << 30
     timeout_s: float | None = None
-    abi: str = "bare"
+    abi: str = "bounce"
+    bounce: BounceWishes = BounceWishes()
+    visible: str = "real"
     debug: bool = False
 
 
@@ -143,9 +145,12 @@ class Machine:
         self._frames.flush_code = self._cpu.flush_code
         self._cpu.set_counter(self.kernel.clock.monotonic_ns)
         self.kernel.attach_cpu(architectures.get(arch), self._cpu)
-        self.kernel.vdso = Vdso(self.kernel, load_vdso(arch), pack_vvar)
+        vdso = self.kernel.vdso = Vdso(self.kernel, load_vdso(arch), pack_vvar)
         if self.options.abi == "bounce":
-            self.kernel.bounce = BounceOptions()
+            try:
+                self.kernel.bounce = bounce_options(self.options.bounce, arch, vdso.image.handlers)
+            except NoSuchBounce as error:
+                raise StartError(STATUS_OWN_FAILURE, f"{self.options.program}: {error}") from error
 
     def run(self) -> int:
         """Run the guest to its end; the exit status as a shell shows it."""

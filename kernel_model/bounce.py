@@ -13,7 +13,7 @@ from kernel_model.mm.uaccess import copy_from_user
 from kernel_model.types import PAGE_SIZE, U64_MASK, SyscallError, UserPtr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from kernel_model.mm.mm import MemoryMap
 
@@ -34,16 +34,44 @@ _PAGE_OFFSET: Final = PAGE_SIZE - 1
 _LAST_WHOLE: Final = PAGE_SIZE - FRAME_BYTES
 
 
-class BounceOptions(NamedTuple):
-    """How bounces are made (`--bounce-*`).
+class BounceWishes(NamedTuple):
+    """How a person wants bounces (`--bounce-*`), whatever the architecture.
 
-    `check`: site (the instruction's own address) | slide (PC as the slide compares it). `handler`: which of the vDSO's
-    handlers. `numbers`: the calls that bounce; None for all.
+    `check`: site (the instruction's own address) | slide (PC as the slide compares it). `frame`: stack | task-page.
+    `leave_by`: redirect | user. `calls`: all | legacy | names and numbers with commas.
+    """
+
+    check: str = "site"
+    frame: str = "stack"
+    leave_by: str = "redirect"
+    calls: str = "all"
+
+
+class BounceOptions(NamedTuple):
+    """How one kernel makes bounces.
+
+    `check`: as above. `handler`: which of the vDSO's. `numbers`: the calls that bounce; None for all.
     """
 
     check: str = "site"
     handler: str = "redirect"
     numbers: frozenset[int] | None = None
+
+
+class NoSuchBounce(Exception):
+    """The architecture has no such bounce; the text says what to do."""
+
+
+def bounce_options(wishes: BounceWishes, arch: str, handlers: Mapping[str, int]) -> BounceOptions:
+    """The options for a program of `arch`, whose vDSO has `handlers`. Raises NoSuchBounce."""
+    handler = "task-page" if wishes.frame == "task-page" else wishes.leave_by
+    if handler not in handlers:
+        raise NoSuchBounce(f"{arch} can't leave a bounce in user space: leave --bounce-return {handler} away")
+    if wishes.calls == "all":
+        return BounceOptions(wishes.check, handler)
+    from kernel_model.syscalls.groups import numbers
+
+    return BounceOptions(wishes.check, handler, numbers(wishes.calls, arch))
 
 
 class BadFrame(Exception):

@@ -1,4 +1,7 @@
-"""What `uabi-emu run` needs beyond click's own: mistakes told as all others, and a value that comes only after `=`."""
+"""What the commands that run a program need beyond click's own.
+
+Mistakes are told as all others, and a value may come only after `=`.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ class AfterEquals(click.Option):
         return f"{self.opts[0]}[={self.metavar}]", self.help or ""
 
 
-class RunCommand(click.Command):
+class ProgramCommand(click.Command):
     """A command whose options end at its first other word: all from there on is the guest's."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -39,7 +42,7 @@ class RunCommand(click.Command):
             name = error.option_name
             near = get_close_matches(name, [name for param in self.params for name in param.opts], 1, 0.7)
             hint = f", did you mean {near[0]}?" if near else ""
-            raise CliError(f"run: no such option '{name}'{hint}: see 'uabi-emu run --help'") from error
+            raise CliError(f"{self.name}: no such option '{name}'{hint}: see 'uabi-emu {self.name} --help'") from error
         except click.BadOptionUsage as error:
             name = error.option_name
             option = next(param for param in self.params if name in param.opts)

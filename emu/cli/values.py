@@ -60,6 +60,17 @@ def seed(text: str) -> int:
     return value
 
 
+def check_calls(text: str) -> None:
+    """See that --bounce-set is all, legacy, or a list of calls that some architecture has."""
+    if text in ("all", "legacy"):
+        return
+    from kernel_model.syscalls.groups import is_call, words_of
+
+    for word in words_of(text):
+        if not is_call(word):
+            raise CliError(f"--bounce-set: '{word}' is no call: write all, legacy, or a list such as read,openat,64")
+
+
 def host_environment() -> dict[bytes, bytes]:
     """The environment that we were started with: in the C locale Python adds LC_CTYPE to its own (PEP 538)."""
     try:

@@ -64,6 +64,17 @@ def said(outcome: Outcome) -> str:
         (["--strace=no/a", "./x"], 125, "--strace: no/a: No such file or directory: name a file that can be written"),
         (["--stats", "/", "./x"], 125, "--stats: /: Is a directory: name a file that can be written"),
         (["--timeout", "soon", "x"], 125, "--timeout: 'soon' is no time: write seconds, for example 10 or 0.5"),
+        (["--abi", "plain", "x"], 125, "--abi: 'plain' is no choice: write bare or bounce"),
+        (["--abi", "bare", "--bounce-set", "all", "x"], 125,
+         "--bounce-set: nothing bounces under --abi bare: leave one of the two away"),
+        (["--bounce-frame", "task-page", "--bounce-return", "user", "x"], 125,
+         "--bounce-return: a plain call forgets where a task-page frame is: give one of the two"),
+        (["--bounce-set", "read,opne", "x"], 125,
+         "--bounce-set: 'opne' is no call: write all, legacy, or a list such as read,openat,64"),
+        (["--bounce-set", "0x20000000", "x"], 125,
+         "--bounce-set: '0x20000000' is no call: write all, legacy, or a list such as read,openat,64"),
+        (["--bounce-return", "user", str(DEMO / "aarch64" / "demo")], 125,
+         f"{DEMO}/aarch64/demo: aarch64 can't leave a bounce in user space: leave --bounce-return user away"),
     ],
 )  # fmt: skip
 def test_one_line_and_a_status(words: list[str], status: int, message: str, tmp_path: Path) -> None:
@@ -246,8 +257,12 @@ def test_statistics(arch: str, tmp_path: Path) -> None:
     seen = uabi("--stats", "stats.json", DEMO / arch / "demo", cwd=tmp_path)
     assert seen.status == 0, seen
     stats = json.loads((tmp_path / "stats.json").read_text())
-    assert (stats["arch"], stats["abi"], stats["exit_status"], stats["unknown_calls"]) == (arch, "bare", 0, 0)
-    assert stats["kernel_entries"] >= sum(stats["syscalls"].values()) > 10
+    assert (stats["arch"], stats["abi"], stats["exit_status"], stats["unknown_calls"]) == (arch, "bounce", 0, 0)
+    assert stats["kernel_entries"] == stats["bounces"] + stats["real_syscalls"]
+    assert sum(stats["syscalls"].values()) == stats["real_syscalls"] > 10
+    assert stats["real_syscalls"] - 2 <= stats["redirected_returns"] == stats["bounces"] < stats["real_syscalls"]
+    assert stats["bounce_frame_bytes"] == 32 * stats["bounces"]
+    assert 32 <= stats["user_stack_bytes_max"] <= 175
     assert stats["syscalls"]["writev"] == 2
     assert stats["page_faults"] > 20
     assert 100_000 < stats["peak_memory_bytes"] < 64 << 20
