@@ -22,7 +22,17 @@ from kernel_model.abi.resource import RLIMIT_STACK
 from kernel_model.binfmt import EXSTACK_ENABLE_X
 from kernel_model.cred import CAP_SYS_RAWIO
 from kernel_model.mm.uaccess import clear_user, copy_to_user
-from kernel_model.mm.vma import STACK_GUARD_GAP, VM_EXEC, VM_GROWSDOWN, VM_MAY_FLAGS, VM_READ, VM_WRITE, Vma
+from kernel_model.mm.vma import (
+    STACK_GUARD_GAP,
+    VM_EXEC,
+    VM_GROWSDOWN,
+    VM_MAY_FLAGS,
+    VM_MAYEXEC,
+    VM_MAYREAD,
+    VM_READ,
+    VM_WRITE,
+    Vma,
+)
 from kernel_model.types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, U64_MASK, SyscallError, page_align_up
 
 if TYPE_CHECKING:
@@ -265,7 +275,7 @@ def _map_sigtramp(task: Task, mm: MemoryMap) -> None:
         frame = kernel.sigtramp_frame = kernel.frames.alloc_zeroed()
         kernel.frames.ram[frame : frame + len(code)] = code
     address = mm.get_unmapped_area(0, PAGE_SIZE, 0)
-    mm.install_special_mapping(address, PROT_READ | PROT_EXEC, [frame], "[sigreturn]")
+    mm.install_special_mapping(address, VM_READ | VM_EXEC | VM_MAYREAD | VM_MAYEXEC, [frame], "[sigreturn]")
     mm.sigtramp = address + _SIGTRAMP_ENTRY
 
 

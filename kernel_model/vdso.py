@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from kernel_model.abi import time as abi
-from kernel_model.mm.vma import VM_EXEC, VM_READ
+from kernel_model.mm.vma import VM_DONTDUMP, VM_EXEC, VM_IO, VM_MAY_FLAGS, VM_MAYREAD, VM_PFNMAP, VM_READ
 from kernel_model.types import PAGE_SIZE, page_align_up
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 VDSO_NAME: Final = "[vdso]"
 VVAR_NAME: Final = "[vvar]"
+_VDSO_FLAGS: Final = VM_READ | VM_EXEC | VM_MAY_FLAGS
+_VVAR_FLAGS: Final = VM_READ | VM_MAYREAD | VM_IO | VM_DONTDUMP | VM_PFNMAP
 _CLOCKS: Final = 12
 _MODE_REAL_CALL: Final = 0
 _MODE_COUNTER: Final = 1
@@ -67,8 +69,8 @@ class Vdso:
             self._load()
         total = PAGE_SIZE + self.size_bytes
         start = mm.get_unmapped_area(0, total, 0)
-        mm.install_special_mapping(start, VM_READ, [self._vvar], VVAR_NAME)
-        mm.install_special_mapping(start + PAGE_SIZE, VM_READ | VM_EXEC, self._frames, VDSO_NAME, may_write=True)
+        mm.install_special_mapping(start, _VVAR_FLAGS, [self._vvar], VVAR_NAME)
+        mm.install_special_mapping(start + PAGE_SIZE, _VDSO_FLAGS, self._frames, VDSO_NAME)
         mm.vdso = start + PAGE_SIZE
         mm.vdso_end = mm.vdso + self.size_bytes
         bounce = self._kernel.bounce

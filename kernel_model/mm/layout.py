@@ -171,9 +171,14 @@ class Layout(PageTables):
             self.data_vm += pages
 
     def split(self, vma: Vma, address: int) -> Vma:
-        """Cut `vma` in two at `address`; the upper part. ENOMEM at the limit of mappings (mm/mmap.c:split_vma())."""
+        """Cut `vma` in two at `address`; the upper part (mm/mmap.c:split_vma()).
+
+        ENOMEM at the limit of mappings, EINVAL where one shows the kernel's own.
+        """
         if len(self.vmas) >= MAX_MAP_COUNT:
             raise SyscallError(errno.ENOMEM)
+        if vma.mapping is not None and vma.mapping.special:
+            raise SyscallError(errno.EINVAL)
         upper = Vma(
             self,
             address,

@@ -10,7 +10,6 @@ from kernel_model.mm.pagecache import AddressSpace
 from kernel_model.mm.vma import (
     VM_DONTCOPY,
     VM_DONTDUMP,
-    VM_DONTEXPAND,
     VM_HUGEPAGE,
     VM_IO,
     VM_LOCKED,
@@ -117,7 +116,7 @@ def _advise_vma(mm: MemoryMap, vma: Vma, start: int, end: int, advice: int) -> N
     """mm/madvise.c:madvise_vma_behavior()."""
     flags = vma.vm_flags
     if advice in _SET_FLAGS:
-        if advice == MADV_WIPEONFORK and (vma.mapping is not None or flags & VM_SHARED):
+        if advice == MADV_WIPEONFORK and (vma.vm_file is not None or flags & VM_SHARED):
             raise SyscallError(errno.EINVAL)
         if (advice == MADV_DOFORK and flags & VM_IO) or (advice == MADV_DODUMP and flags & VM_SPECIAL):
             raise SyscallError(errno.EINVAL)
@@ -126,8 +125,8 @@ def _advise_vma(mm: MemoryMap, vma: Vma, start: int, end: int, advice: int) -> N
         clear, add = _SET_FLAGS[advice]
         try:
             mm.change_flags(start, end, vma, flags & ~clear | add)
-        except SyscallError:
-            raise SyscallError(errno.EAGAIN) from None
+        except SyscallError as error:
+            raise SyscallError(errno.EAGAIN if error.errno == errno.ENOMEM else error.errno) from None
     elif advice == MADV_REMOVE:
         _remove(vma, start, end)
     elif advice == MADV_WILLNEED:
@@ -144,7 +143,7 @@ def _advise_vma(mm: MemoryMap, vma: Vma, start: int, end: int, advice: int) -> N
 
 def _remove(vma: Vma, start: int, end: int) -> None:
     """Punch a hole into what is mapped (mm/madvise.c:madvise_remove())."""
-    if vma.vm_flags & VM_LOCKED or vma.mapping is None:
+    if vma.vm_flags & VM_LOCKED or vma.mapping is None or vma.mapping.special:
         raise SyscallError(errno.EINVAL)
     if vma.vm_flags & (VM_SHARED | VM_MAYWRITE) != VM_SHARED | VM_MAYWRITE:
         raise SyscallError(errno.EACCES)
@@ -169,7 +168,7 @@ def _populate(mm: MemoryMap, start: int, end: int, access: int) -> None:
         vma = mm.vmas.lookup(start)
         if vma is None:
             raise SyscallError(errno.ENOMEM)
-        if not vma.vm_flags & access or vma.vm_flags & (VM_IO | VM_PFNMAP | VM_DONTEXPAND):
+        if not vma.vm_flags & access or vma.vm_flags & (VM_IO | VM_PFNMAP):
             raise SyscallError(errno.EINVAL)
         stop = min(vma.vm_end, end)
         for page in range(start, stop, PAGE_SIZE):

@@ -36,7 +36,7 @@ from kernel_model.mm.fault import (
     W,
 )
 from kernel_model.mm.layout import MAX_MAP_COUNT, Layout
-from kernel_model.mm.pagecache import AddressSpace, anonymous_space, fixed_space
+from kernel_model.mm.pagecache import AddressSpace, SpecialMapping, anonymous_space
 from kernel_model.mm.vma import (
     VM_ACCESS_FLAGS,
     VM_ACCOUNT,
@@ -44,6 +44,7 @@ from kernel_model.mm.vma import (
     VM_DONTEXPAND,
     VM_EXEC,
     VM_GROWSDOWN,
+    VM_IO,
     VM_LOCKED,
     VM_LOCKED_MASK,
     VM_LOCKONFAULT,
@@ -52,6 +53,7 @@ from kernel_model.mm.vma import (
     VM_MAYSHARE,
     VM_MAYWRITE,
     VM_NORESERVE,
+    VM_PFNMAP,
     VM_READ,
     VM_SHARED,
     VM_WIPEONFORK,
@@ -232,15 +234,27 @@ class MemoryMap(Layout):
             get_file(file)
         return self.insert_vma(vma)
 
-    def install_special_mapping(
-        self, addr: int, prot: int, frames: list[int], name: str, *, may_write: bool = False
-    ) -> Vma:
+    def install_special_mapping(self, addr: int, vm_flags: int, frames: list[int], name: str) -> Vma:
         """Show the kernel's own `frames` at `addr` (vDSO, vvar; mm/mmap.c:_install_special_mapping())."""
-        flags = prot | VM_MAY_FLAGS | VM_DONTEXPAND
-        if not may_write:
-            flags &= ~VM_MAYWRITE
         length = len(frames) << PAGE_SHIFT
-        return self.map_region(addr, length, flags, 0, None, fixed_space(self.frames, frames), name)
+        mapping = SpecialMapping(self.frames, frames)
+        return self.map_region(addr, length, vm_flags | VM_DONTEXPAND, 0, None, mapping, name)
+
+    def move_vdso(self, start: int) -> None:
+        """The vDSO was moved to `start` as a whole (vdso_mremap() of arch/*/vdso.c): what points into it follows."""
+        distance = start - self.vdso
+        if self.vdso <= self.sigtramp < self.vdso_end:
+            self.sigtramp += distance
+        self.vdso += distance
+        self.vdso_end += distance
+        self.vdso_handler += distance
+
+    def _forget(self, vma: Vma) -> None:
+        """See `Layout`. With the vDSO gone nothing bounces; signal handlers go on returning to where it was."""
+        # QUIRK: With its vDSO unmapped a program's calls don't bounce; Linux itself keeps the pointer, now stale.
+        if vma.vm_start == self.vdso:
+            self.vdso = self.vdso_end = 0
+        super()._forget(vma)
 
     # -- munmap and brk -----------------------------------------------------------------------------------------------
     def munmap(self, addr: int, length: int) -> None:
@@ -287,7 +301,7 @@ class MemoryMap(Layout):
     def populate(self, start: int, end: int) -> int:
         """Fault [start, end) in as far as it goes; the first address that did not (mm/gup.c:__mm_populate())."""
         for vma in self.vmas.overlapping(start, end):
-            if vma.vm_flags & VM_LOCKONFAULT:
+            if vma.vm_flags & (VM_LOCKONFAULT | VM_IO | VM_PFNMAP):
                 continue
             if not vma.page_prot:
                 return max(vma.vm_start, start)
@@ -366,6 +380,8 @@ class MemoryMap(Layout):
             child.account(copy.vm_flags, copy.pages)
         for vma in left_out:
             child.zap(vma.vm_start, vma.vm_end)
+            if vma.vm_start == child.vdso and vma.vm_flags & VM_DONTCOPY:
+                child.vdso = child.vdso_end = 0
         self.tlb_flush()
         return child
 

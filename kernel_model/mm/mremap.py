@@ -148,6 +148,8 @@ def _move_vma(mm: MemoryMap, vma: Vma, addr: int, old_length: int, new_length: i
     """mm/mremap.c:move_vma(): a mapping of the same at `new_addr`, which is free, and the pages moved over to it."""
     if len(mm.vmas) >= _MAX_MAP_COUNT - 3:
         raise SyscallError(errno.ENOMEM)
+    if vma.mapping is not None and vma.mapping.special and (vma.vm_start, vma.vm_end) != (addr, addr + old_length):
+        raise SyscallError(errno.EINVAL)
     old_flags = vma.vm_flags
     pgoff = vma.pgoff_at(addr)
     moved, owned = _move_page_tables(mm, addr, addr + old_length, new_addr - addr) if old_length else (False, False)
@@ -158,6 +160,8 @@ def _move_vma(mm: MemoryMap, vma: Vma, addr: int, old_length: int, new_length: i
     if copy.vm_file is not None:
         get_file(copy.vm_file)
     mm.insert_vma(copy)
+    if addr == mm.vdso != 0:
+        mm.move_vdso(new_addr)
     if flags & MREMAP_DONTUNMAP:
         _unlock_old(mm, addr)
     elif old_length:

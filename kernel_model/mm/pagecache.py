@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from kernel_model.abi.errno import EIO, ENXIO
 from kernel_model.abi.fcntl import F_SEAL_SEAL
@@ -56,6 +56,8 @@ class AddressSpace:
         "_frames", "_holes", "anonymous", "backed_size", "dirty", "host", "i_mmap", "mkwrite", "pages", "readpages",
         "seals", "writepages",
     )  # fmt: skip
+    special: ClassVar = False
+    """A mapping of it can't be cut in two (mm/mmap.c:special_mapping_split())."""
 
     def __init__(
         self,
@@ -447,11 +449,15 @@ class AddressSpace:
                 vma.vm_mm.tlb_flush()
 
 
-def fixed_space(frames: FrameAllocator, pages: list[int]) -> AddressSpace:
-    """Frames of the kernel's own as something that can be mapped; they stay when nothing does."""
-    space = AddressSpace(frames, AnonymousHost(len(pages) << PAGE_SHIFT))
-    space.pages.update(enumerate(pages))
-    return space
+class SpecialMapping(AddressSpace):
+    """Frames of the kernel's own (`struct vm_special_mapping`): they stay when nothing shows them."""
+
+    __slots__ = ()
+    special = True
+
+    def __init__(self, frames: FrameAllocator, pages: list[int]) -> None:
+        super().__init__(frames, AnonymousHost(len(pages) << PAGE_SHIFT))
+        self.pages.update(enumerate(pages))
 
 
 def anonymous_space(frames: FrameAllocator, size: int) -> AddressSpace:
