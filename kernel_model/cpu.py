@@ -45,6 +45,12 @@ class Cpu(Protocol):
     def write_gregs(self, values: list[int]) -> None:
         """Replace all general registers; same order as `read_gregs`."""
 
+    def read_gregs_bytes(self) -> bytes:
+        """`read_gregs` as little-endian u64s, one after the other."""
+
+    def write_gregs_bytes(self, data: bytes | bytearray) -> None:
+        """`write_gregs` of the same."""
+
     def read_fpregs(self) -> bytes:
         """AArch64: `struct user_fpsimd_state` (v0 .. v31, fpsr, fpcr; 528 bytes). x86-64: FXSAVE's 512 bytes."""
 

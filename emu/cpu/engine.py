@@ -198,6 +198,18 @@ class UnicornCpu(ABC):
         self._gregs_struct.pack_into(self._gregs.values, 0, *values)
         lib.uc_reg_write_batch(*self._gregs.write_args)
 
+    def read_gregs_bytes(self) -> bytes:
+        """See `Cpu`."""
+        gregs = self._gregs
+        lib.uc_reg_read_batch(*gregs.read_args)
+        return gregs.values.tobytes()
+
+    def write_gregs_bytes(self, data: bytes | bytearray) -> None:
+        """See `Cpu`."""
+        gregs = self._gregs
+        gregs.values[:] = data
+        lib.uc_reg_write_batch(*gregs.write_args)
+
     @abstractmethod
     def set_counter(self, read_ns: Callable[[], int]) -> None:
         """Let the counter that user space reads be `read_ns`, where the engine's own does not run with the kernel's."""

@@ -33,6 +33,8 @@ _GREG_NAMES: Final = (
     "eflags",
 )  # fmt: skip
 _FIVE: Final = Struct("<5Q").pack_into
+_ONE: Final = Struct("<Q")
+_RIP_AT: Final = 8 * _GREG_NAMES.index("rip")
 _HANDLER_CLEARS: Final = 1 << 8 | 1 << 16 | 1 << 10 | 1 << 14 | 1 << 18  # TF, RF, DF, NT, AC
 _THREE: Final = Struct("<3Q").pack_into
 _U64: Final = (1 << 64) - 1
@@ -257,6 +259,25 @@ class X8664Cpu(UnicornCpu):
     def write_gregs(self, values: list[int]) -> None:
         """See `Cpu`."""
         super().write_gregs([*values[:16], values[16] + self._pc_bias & _U64, values[17]])
+
+    def read_gregs_bytes(self) -> bytes:
+        """See `Cpu`."""
+        if not self._pc_bias:
+            return super().read_gregs_bytes()
+        gregs = self._gregs
+        self._read_batch(*gregs.read_args)
+        values = gregs.values
+        _ONE.pack_into(values, _RIP_AT, _ONE.unpack_from(values, _RIP_AT)[0] - self._pc_bias & _U64)
+        return values.tobytes()
+
+    def write_gregs_bytes(self, data: bytes | bytearray) -> None:
+        """See `Cpu`."""
+        gregs = self._gregs
+        values = gregs.values
+        values[:] = data
+        if self._pc_bias:
+            _ONE.pack_into(values, _RIP_AT, _ONE.unpack_from(values, _RIP_AT)[0] + self._pc_bias & _U64)
+        self._write_batch(*gregs.write_args)
 
     def read_fpregs(self) -> bytes:
         """See `Cpu`."""

@@ -72,10 +72,19 @@ _FRAME_BYTES: Final = 4688
 _UC: Final = 128
 _MASK: Final = struct.Struct("<Q")
 _RECORD: Final = struct.Struct("<II")
-# from uc_flags to the end of the first record
-_FRAME: Final = struct.Struct("<16xQi4xQQ128x35Q8xIIII512s")
-_FPSR_FPCR: Final = struct.Struct("<II")
-_FPSIMD: Final = struct.Struct("<IIII512s")
+# from uc_flags to the record that ends the list; the second one with an ESR record before that
+_FRAME: Final = struct.Struct("<16xQi4xQQ128xQ272s8xII8s512s8x")
+_FRAME_WITH_ESR: Final = struct.Struct("<16xQi4xQQ128xQ272s8xII8s512sIIQ8x")
+# what rt_sigreturn takes from the same bytes: the stack, the mask, the registers, two records
+_SOUND_FRAME: Final = struct.Struct("<16xQi4xQQ128x8x272s8xII8s512sII")
+_FP_LR_SP: Final = struct.Struct("<QQQ")
+_FP_AT: Final = 29 * 8
+_PSTATE_OF: Final = struct.Struct("<Q")
+_PSTATE_AT: Final = 33 * 8
+_ARGUMENTS: Final = struct.Struct("<QQQ")
+_FP_LR_SP_PC: Final = struct.Struct("<QQQQ")
+_FPREGS_TAIL: Final = bytes(8)
+_FPSIMD: Final = struct.Struct("<II8s512s")
 _ESR: Final = struct.Struct("<IIQ")
 _EXTRA: Final = struct.Struct("<IIQI12x")
 _FRAME_RECORD: Final = struct.Struct("<QQ")
@@ -136,9 +145,9 @@ def exception(task: Task, kind: str) -> SigInfo | None:
 def setup_rt_frame(task: Task, info: SigInfo, action: SigAction, mask: int) -> None:
     """Build `struct rt_sigframe` with a frame record above it and enter the handler (setup_rt_frame()); EFAULT."""
     cpu = task.kernel.cpu
-    regs = cpu.read_gregs()
+    regs = bytearray(cpu.read_gregs_bytes())
     sas = task.sas
-    sp = regs[_SP]
+    fp, lr, sp = _FP_LR_SP.unpack_from(regs, _FP_AT)
     if action.flags & SA_ONSTACK and sas_ss_flags(sas, sp) == 0:
         sp = sas.sp + sas.size
     next_frame = sp - _FRAME_RECORD.size & -16
@@ -146,28 +155,26 @@ def setup_rt_frame(task: Task, info: SigInfo, action: SigAction, mask: int) -> N
     if frame < 0:
         raise SyscallError(errno.EFAULT)
     fpregs = cpu.read_fpregs()
-    fpsr, fpcr = _FPSR_FPCR.unpack_from(fpregs, 512)
     flags = sas.flags - (1 << 32 if sas.flags >> 31 else 0)
-    data = _FRAME.pack(
-        sas.sp, flags, sas.size, mask, task.fault_address, *regs, _FPSIMD_MAGIC, _FPSIMD.size, fpsr, fpcr, fpregs[:512]
-    )
+    fields = (
+        sas.sp, flags, sas.size, mask, task.fault_address, regs, _FPSIMD_MAGIC, _FPSIMD.size, fpregs[512:520],
+        fpregs[:512],
+    )  # fmt: skip
     if task.error_code:
-        data += _ESR.pack(_ESR_MAGIC, _ESR.size, task.error_code)
-    data += _RECORD.pack(0, 0)
+        data = _FRAME_WITH_ESR.pack(*fields, _ESR_MAGIC, _ESR.size, task.error_code)
+    else:
+        data = _FRAME.pack(*fields)
     mm = task.mm
-    put_user(mm, UserPtr(next_frame), _FRAME_RECORD, regs[29], regs[30])
+    put_user(mm, UserPtr(next_frame), _FRAME_RECORD, fp, lr)
     if action.flags & SA_SIGINFO:
         copy_to_user(mm, UserPtr(frame), pack(info) + data)
-        regs[1] = frame
-        regs[2] = frame + _UC
+        _ARGUMENTS.pack_into(regs, 0, info.signo, frame, frame + _UC)
     else:
         copy_to_user(mm, UserPtr(frame + _UC), data)
-    regs[0] = info.signo
-    regs[29] = next_frame
-    regs[30] = action.restorer if action.flags & SA_RESTORER else mm.sigtramp
-    regs[_SP] = frame
-    regs[_PC] = action.handler
-    cpu.write_gregs(regs)
+        _PSTATE_OF.pack_into(regs, 0, info.signo)
+    return_to = action.restorer if action.flags & SA_RESTORER else mm.sigtramp
+    _FP_LR_SP_PC.pack_into(regs, _FP_AT, next_frame, return_to, frame, action.handler)
+    cpu.write_gregs_bytes(regs)
 
 
 @dataclass(slots=True)
@@ -219,21 +226,32 @@ def restore_frame(task: Task) -> None:
     """rt_sigreturn(2): everything the frame holds; an error when it is not sound."""
     cpu = task.kernel.cpu
     mm = task.mm
-    _number, frame, *_ = cpu.read_call()
+    frame = cpu.read_call()[1]
     if frame % 16 or frame + _FRAME_BYTES > mm.task_size:
         raise SyscallError(errno.EFAULT)
-    set_blocked(task, get_user(mm, UserPtr(frame + _SIGMASK), _MASK)[0])
-    _fault_address, *regs = get_user(mm, UserPtr(frame + _MCONTEXT), _SIGCONTEXT)
-    regs[_PSTATE] &= ~_PSTATE_RES0
-    if regs[_PSTATE] & _PSTATE_NOT_EL0:
+    try:
+        fields = get_user(mm, UserPtr(frame + _UC), _SOUND_FRAME)
+    except SyscallError:
+        # As far as it can be read: what comes first takes effect.
+        set_blocked(task, get_user(mm, UserPtr(frame + _SIGMASK), _MASK)[0])
+        raise
+    stack, flags, size, mask, regs, magic, record_bytes, fpsr_fpcr, vectors, end_magic, end_bytes = fields
+    set_blocked(task, mask)
+    (pstate,) = _PSTATE_OF.unpack_from(regs, _PSTATE_AT)
+    if pstate & _PSTATE_RES0:
+        pstate &= ~_PSTATE_RES0
+        regs = regs[:_PSTATE_AT] + _PSTATE_OF.pack(pstate)
+    if pstate & _PSTATE_NOT_EL0:
         raise SyscallError(errno.EINVAL)
-    records = _parse_records(task, frame)
-    if not records.fpsimd or records.fpsimd_bytes != _FPSIMD.size:
-        raise SyscallError(errno.EINVAL)
-    _, _, fpsr, fpcr, vectors = get_user(mm, UserPtr(records.fpsimd), _FPSIMD)
-    cpu.write_gregs(regs)
-    cpu.write_fpregs(vectors + _FPSR_FPCR.pack(fpsr, fpcr) + bytes(8))
-    restore_altstack(task, UserPtr(frame + _STACK), regs[_SP], MIN_SS_SIZE)
+    if magic != _FPSIMD_MAGIC or record_bytes != _FPSIMD.size or end_magic or end_bytes:
+        records = _parse_records(task, frame)
+        if not records.fpsimd or records.fpsimd_bytes != _FPSIMD.size:
+            raise SyscallError(errno.EINVAL)
+        _, _, fpsr_fpcr, vectors = get_user(mm, UserPtr(records.fpsimd), _FPSIMD)
+    cpu.write_gregs_bytes(regs)
+    cpu.write_fpregs(b"%b%b%b" % (vectors, fpsr_fpcr, _FPREGS_TAIL))
+    if task.sas != (stack, size, flags & U32_MASK):
+        restore_altstack(task, stack, flags, size, _FP_LR_SP.unpack_from(regs, _FP_AT)[2], MIN_SS_SIZE)
 
 
 def bad_frame(task: Task) -> tuple[int, int, int]:

@@ -58,13 +58,20 @@ _FPE_CODES: Final = ((0x01, 7), (0x04, 3), (0x08, 4), (0x12, 5), (0x20, 6))
 
 # struct rt_sigframe: pretcode; ucontext: uc_flags, uc_link; uc_stack; sigcontext; uc_sigmask
 # struct sigcontext: r8 .. eflags, cs, gs, fs, ss, err, trapno, oldmask, cr2, fpstate, reserved
-_SIGCONTEXT: Final = struct.Struct("<18Q4H5Q64x")
 # pretcode to uc_sigmask
-_FRAME: Final = struct.Struct("<3QQi4xQ18Q4H5Q64xQ")
+_FRAME: Final = struct.Struct("<3QQi4xQ144s4H5Q64xQ")
+# what rt_sigreturn takes from the same bytes: the stack, the registers, cs, fpstate, the mask
+_SOUND_FRAME: Final = struct.Struct("<24xQi4xQ144sH38xQ64xQ")
+_SP_IP_FLAGS: Final = struct.Struct("<QQQ")
+_SP_AT: Final = 15 * 8
+_FLAGS_OF: Final = struct.Struct("<Q")
+_FLAGS_AT: Final = 17 * 8
+# rdi and rsi; rdx and rax
+_TWO_REGISTERS: Final = struct.Struct("<QQ")
+_DI_AT: Final = 8 * 8
+_DX_AT: Final = 12 * 8
 _MASK: Final = struct.Struct("<Q")
 _UC: Final = 8
-_STACK: Final = 24
-_MCONTEXT: Final = 48
 _SIGMASK: Final = 304
 _SIGINFO: Final = 312
 _FRAME_BYTES: Final = 440
@@ -137,9 +144,9 @@ def setup_rt_frame(task: Task, info: SigInfo, action: SigAction, mask: int) -> N
     if not action.flags & SA_RESTORER:
         raise SyscallError(errno.EFAULT)
     cpu = task.kernel.cpu
-    regs = cpu.read_gregs()
+    regs = bytearray(cpu.read_gregs_bytes())
     sas = task.sas
-    sp = regs[_SP]
+    sp, _, flags = _SP_IP_FLAGS.unpack_from(regs, _SP_AT)
     on_altstack = on_sig_stack(sas, sp)
     sp -= _RED_ZONE_BYTES
     if action.flags & SA_ONSTACK and sas_ss_flags(sas, sp) == 0:
@@ -152,20 +159,16 @@ def setup_rt_frame(task: Task, info: SigInfo, action: SigAction, mask: int) -> N
     mm = task.mm
     copy_to_user(mm, UserPtr(fpstate), cpu.read_fpregs())
     data = _FRAME.pack(
-        action.restorer, _UC_FLAGS, 0, sas.sp, _signed(sas.flags), sas.size, *regs, _USER_CS, 0, 0, _USER_DS,
+        action.restorer, _UC_FLAGS, 0, sas.sp, _signed(sas.flags), sas.size, regs, _USER_CS, 0, 0, _USER_DS,
         task.error_code, task.trap_nr, mask, task.fault_address, fpstate, mask,
     )  # fmt: skip
     if action.flags & SA_SIGINFO:
         data += pack(info)
     copy_to_user(mm, UserPtr(frame), data)
-    regs[_DI] = info.signo
-    regs[_AX] = 0
-    regs[_SI] = frame + _SIGINFO
-    regs[_DX] = frame + _UC
-    regs[_IP] = action.handler
-    regs[_SP] = frame
-    regs[_FLAGS] &= ~_EFLAGS_DF_RF_TF
-    cpu.write_gregs(regs)
+    _TWO_REGISTERS.pack_into(regs, _DI_AT, info.signo, frame + _SIGINFO)
+    _TWO_REGISTERS.pack_into(regs, _DX_AT, frame + _UC, 0)
+    _SP_IP_FLAGS.pack_into(regs, _SP_AT, frame, action.handler, flags & ~_EFLAGS_DF_RF_TF)
+    cpu.write_gregs_bytes(regs)
     cpu.write_fpregs(_INITIAL_FPSTATE)
 
 
@@ -182,23 +185,29 @@ def restore_frame(task: Task) -> None:
     frame = sp - 8
     if frame < 0 or frame + _FRAME_BYTES > mm.task_size:
         raise SyscallError(errno.EFAULT)
-    set_blocked(task, get_user(mm, UserPtr(frame + _SIGMASK), _MASK)[0])
-    *regs, cs, _gs, _fs, _ss, _err, _trapno, _oldmask, _cr2, fpstate = get_user(
-        mm, UserPtr(frame + _MCONTEXT), _SIGCONTEXT
-    )
+    try:
+        fields = get_user(mm, UserPtr(frame), _SOUND_FRAME)
+    except SyscallError:
+        # As far as it can be read: what comes first takes effect.
+        set_blocked(task, get_user(mm, UserPtr(frame + _SIGMASK), _MASK)[0])
+        raise
+    stack, stack_flags, size, regs, cs, fpstate, mask = fields
+    set_blocked(task, mask)
     if cs | 3 != _USER_CS:
         # QUIRK: rt_sigreturn into a 32-bit code segment is SIGSEGV: there is no compatibility mode.
         raise SyscallError(errno.EFAULT)
-    regs[_FLAGS] = flags & ~_FIX_EFLAGS | regs[_FLAGS] & _FIX_EFLAGS
+    (wanted,) = _FLAGS_OF.unpack_from(regs, _FLAGS_AT)
+    regs = regs[:_FLAGS_AT] + _FLAGS_OF.pack(flags & ~_FIX_EFLAGS | wanted & _FIX_EFLAGS)
     if fpstate:
         area = copy_from_user(mm, UserPtr(fpstate), _FPSTATE_BYTES)
         if fpstate % 16 or int.from_bytes(area[24:28], "little") & ~_MXCSR_MASK:
             raise SyscallError(errno.EFAULT)
     else:
         area = _INITIAL_FPSTATE
-    cpu.write_gregs(regs)
+    cpu.write_gregs_bytes(regs)
     cpu.write_fpregs(area)
-    restore_altstack(task, UserPtr(frame + _STACK), regs[_SP], MIN_SS_SIZE)
+    if task.sas != (stack, size, stack_flags & U32_MASK):
+        restore_altstack(task, stack, stack_flags, size, _SP_IP_FLAGS.unpack_from(regs, _SP_AT)[0], MIN_SS_SIZE)
 
 
 def bad_frame(task: Task) -> tuple[int, int, int]:

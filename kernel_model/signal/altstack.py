@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model.abi import errno
-from kernel_model.abi.signal import SS_AUTODISARM, SS_DISABLE, SS_ONSTACK, STACK_T
-from kernel_model.mm.uaccess import get_user
+from kernel_model.abi.signal import SS_AUTODISARM, SS_DISABLE, SS_ONSTACK
 from kernel_model.signal.sighand import SigAltStack
-from kernel_model.types import U32_MASK, SyscallError, UserPtr
+from kernel_model.types import U32_MASK, SyscallError
 
 if TYPE_CHECKING:
     from kernel_model.task import Task
@@ -44,9 +43,8 @@ def set_altstack(task: Task, address: int, flags: int, size: int, sp: int, min_b
     task.sas = SigAltStack(address, size, flags)
 
 
-def restore_altstack(task: Task, pointer: UserPtr, sp: int, min_bytes: int) -> None:
-    """rt_sigreturn(2) puts back what the frame holds; only a bad pointer is an error."""
-    address, flags, size = get_user(task.mm, pointer, STACK_T)
+def restore_altstack(task: Task, address: int, flags: int, size: int, sp: int, min_bytes: int) -> None:
+    """rt_sigreturn(2) puts back what the frame holds, unless it is no stack at all."""
     try:
         set_altstack(task, address, flags, size, sp, min_bytes)
     except SyscallError:

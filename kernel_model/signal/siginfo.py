@@ -11,6 +11,8 @@ from kernel_model.signal.sighand import SigInfo
 
 _INT: Final = struct.Struct("<i")
 _HEAD: Final = struct.Struct("<iii")
+_FROM_USER: Final = struct.Struct("<iii4xiI104x")
+"""The whole structure of kill(2) and tgkill(2)."""
 _FIELDS: Final = {
     "pid": struct.Struct("<i"), "uid": struct.Struct("<I"), "value": struct.Struct("<q"),
     "status": struct.Struct("<i"), "utime": struct.Struct("<q"), "stime": struct.Struct("<q"),
@@ -28,6 +30,9 @@ def pack(info: SigInfo) -> bytes:
     """The 128 bytes that a handler or rt_sigtimedwait(2) sees."""
     if info.raw:
         return info.raw.ljust(SIGINFO_BYTES, b"\0")
+    fields = info.fields
+    if len(fields) == 2 and fields[0][0] == "pid" and fields[1][0] == "uid":
+        return _FROM_USER.pack(info.signo, info.errno, info.code, fields[0][1], fields[1][1])
     data = bytearray(SIGINFO_BYTES)
     _HEAD.pack_into(data, 0, info.signo, info.errno, info.code)
     for name, value in info.fields:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import struct
 import weakref
 from copy import copy
 from dataclasses import dataclass, field
@@ -56,6 +57,12 @@ class IdleCpu:
 
     def write_gregs(self, values: list[int]) -> None:
         self.gregs = list(values)
+
+    def read_gregs_bytes(self) -> bytes:
+        return struct.pack(f"<{len(self.gregs)}Q", *self.gregs)
+
+    def write_gregs_bytes(self, data: bytes | bytearray) -> None:
+        self.gregs = list(struct.unpack(f"<{len(self.gregs)}Q", data))
 
     def read_fpregs(self) -> bytes:
         return self.fpregs
