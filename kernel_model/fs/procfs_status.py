@@ -149,7 +149,7 @@ def status(target: Task) -> bytes:
     cpus = target.kernel.cpu_count
     name = target.comm.replace(b"\\", b"\\\\").replace(b"\n", b"\\n")
     kib = _KIB_PER_PAGE
-    queued = len(target.pending.queue) + len(signal.shared_pending.queue)
+    queued = target.pending.count + signal.shared_pending.count
     page_tables = 4 + len({page >> 21 for page in mm.pt}) * 4
     lines = [
         b"Name:\t%s" % name,

@@ -29,6 +29,7 @@ from kernel_model.arch import signal_ops
 from kernel_model.events import SignalDelivered
 from kernel_model.signal.deliver import has_deliverable
 from kernel_model.signal.rewind import rewind_bounce
+from kernel_model.signal.rseq import abort_critical_section
 from kernel_model.signal.send import KILL_BIT, force_signal
 from kernel_model.signal.sighand import PendingSignals, SigAction, SigAltStack, SigInfo
 from kernel_model.signal.stop import is_orphaned, stop_group
@@ -46,9 +47,13 @@ def deliver_pending(kernel: Kernel, task: Task, call: tuple[int, int, int] | Non
 
     `call`: (number, first argument, result) of a call that a signal interrupted, `restart` the code it ended with.
     """
-    ops = signal_ops(kernel.arch.NAME)
     while True:
-        taken = get_signal(kernel, task) if has_deliverable(task) else None
+        taken = None
+        if (task.pending.mask | task.signal.shared_pending.mask) & ~task.blocked:
+            taken = get_signal(kernel, task)
+            if taken is not None and not restart:
+                _handle_signal(kernel, task, *taken)
+                continue
         if taken is None and task.signal.stopped:
             # What the call that was interrupted comes to is decided when the task goes on.
             task.stopped_call = call if restart else None
@@ -62,7 +67,7 @@ def deliver_pending(kernel: Kernel, task: Task, call: tuple[int, int, int] | Non
             ):
                 regs[kernel.arch.RESULT_INDEX] = -errno.EINTR & U64_MASK
             else:
-                ops.rewind(regs, call[0], call[1], restart == errno.ERESTART_RESTARTBLOCK)
+                signal_ops(kernel.arch.NAME).rewind(regs, call[0], call[1], restart == errno.ERESTART_RESTARTBLOCK)
             kernel.cpu.write_gregs(regs)
             restart = 0
         if taken is not None:
@@ -82,38 +87,30 @@ def set_blocked(task: Task, mask: int) -> None:
         task.kernel.signal_work = True
 
 
-def _collect(pending: PendingSignals, index: int) -> SigInfo:
-    """Take one entry out of a queue."""
-    info = pending.queue.pop(index)
-    if not any(other.signo == info.signo for other in pending.queue):
-        pending.mask &= ~(1 << info.signo - 1)
-    return info
-
-
-def _dequeue_from(pending: PendingSignals, blocked: int) -> SigInfo | None:
-    """The next signal of one queue: synchronous ones first, then by number, then by age (next_signal())."""
-    ready = pending.mask & ~blocked
-    if not ready:
-        return None
+def _take(pending: PendingSignals, ready: int) -> SigInfo:
+    """The next of the signals `ready`, all pending: synchronous ones first, then by number, then by age
+    (next_signal())."""
     ready = ready & SYNCHRONOUS_MASK or ready
-    signal = (ready & -ready).bit_length()
-    index = next(i for i, info in enumerate(pending.queue) if info.signo == signal)
-    return _collect(pending, index)
+    return pending.take((ready & -ready).bit_length())
 
 
 def dequeue_signal(task: Task, blocked: int) -> SigInfo | None:
     """Take the next signal that `blocked` does not hold back: the task's own before its process's."""
-    return _dequeue_from(task.pending, blocked) or _dequeue_from(task.signal.shared_pending, blocked)
+    pending = task.pending
+    if ready := pending.mask & ~blocked:
+        return _take(pending, ready)
+    pending = task.signal.shared_pending
+    if ready := pending.mask & ~blocked:
+        return _take(pending, ready)
+    return None
 
 
 def _dequeue_synchronous(task: Task) -> SigInfo | None:
     """A fault of the task's own goes before everything (dequeue_synchronous_signal())."""
-    if not task.pending.mask & ~task.blocked & SYNCHRONOUS_MASK:
-        return None
-    for index, info in enumerate(task.pending.queue):
+    for info in task.pending:
         bit = 1 << info.signo - 1
         if info.code > 0 and bit & SYNCHRONOUS_MASK and not bit & task.blocked:
-            return _collect(task.pending, index)
+            return task.pending.take(info.signo)
     return None
 
 
@@ -123,14 +120,18 @@ def get_signal(kernel: Kernel, task: Task) -> tuple[SigInfo, SigAction] | None:
     None when there is no more, or when one has stopped the process.
     """
     if (task.pending.mask | task.signal.shared_pending.mask) & KILL_BIT:
-        killed = _dequeue_from(task.pending, ~KILL_BIT) or _dequeue_from(task.signal.shared_pending, ~KILL_BIT)
+        killed = dequeue_signal(task, ~KILL_BIT)
         if kernel.events.watched and killed is not None:
             kernel.events.emit_rare(SignalDelivered(task, SIGKILL, SIG_DFL, killed))
         raise TaskExit(SIGKILL)
     while True:
-        info = _dequeue_synchronous(task) or dequeue_signal(task, task.blocked)
+        info = None
+        if task.pending.mask & ~task.blocked & SYNCHRONOUS_MASK:
+            info = _dequeue_synchronous(task)
         if info is None:
-            return None
+            info = dequeue_signal(task, task.blocked)
+            if info is None:
+                return None
         signal = info.signo
         bit = 1 << signal - 1
         action = task.sighand.get(signal)
@@ -162,8 +163,6 @@ def _handle_signal(kernel: Kernel, task: Task, info: SigInfo, action: SigAction)
         rewind_bounce(kernel, task, info)
     mask = task.blocked if task.saved_sigmask is None else task.saved_sigmask
     if task.rseq.address:
-        from kernel_model.signal.rseq import abort_critical_section
-
         if not abort_critical_section(kernel, task):
             force_signal(kernel, task, SigInfo(SIGSEGV, SI_KERNEL))
     try:

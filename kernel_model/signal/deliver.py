@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from kernel_model.abi.errno import ERESTART_RESTARTBLOCK, ERESTARTSYS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kernel_model.kernel import Kernel
     from kernel_model.signal.sighand import SigInfo
     from kernel_model.task import Task
@@ -77,6 +79,10 @@ def force_exception(kernel: Kernel, task: Task, kind: str) -> None:
     faults.force_exception(kernel, task, kind)
 
 
+_deliver_pending: Callable[[Kernel, Task, tuple[int, int, int] | None, int], None] | None = None
+"""`kernel_model.signal.action`'s, imported when the first signal is delivered."""
+
+
 def do_signal(kernel: Kernel, task: Task, call: tuple[int, int, int] | None) -> None:
     """Before going back to the program: deliver what is pending, and see to a call that a signal interrupted.
 
@@ -96,6 +102,7 @@ def do_signal(kernel: Kernel, task: Task, call: tuple[int, int, int] | None) -> 
         restart = -call[2]
     elif task.saved_sigmask is None and not has_deliverable(task):
         return
-    from kernel_model.signal.action import deliver_pending
-
-    deliver_pending(kernel, task, call if restart else None, restart)
+    global _deliver_pending
+    if _deliver_pending is None:
+        from kernel_model.signal.action import deliver_pending as _deliver_pending
+    _deliver_pending(kernel, task, call if restart else None, restart)

@@ -18,7 +18,7 @@ from kernel_model.abi.signal import (
     sigmask,
 )
 from kernel_model.events import SignalSent
-from kernel_model.signal.sighand import PendingSignals, SigAction, SigInfo
+from kernel_model.signal.sighand import SigAction, SigInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,19 +41,12 @@ def is_deadly(task: Task, signal: int) -> bool:
     return task.sighand.get(signal).handler == SIG_DFL and not harmless >> signal - 1 & 1
 
 
-def flush(pending: PendingSignals, mask: int) -> None:
-    """Forget the pending signals of `mask`."""
-    if pending.mask & mask:
-        pending.queue = [info for info in pending.queue if not mask >> info.signo - 1 & 1]
-        pending.mask &= ~mask
-
-
 def flush_everywhere(task: Task, mask: int) -> None:
     """The same, wherever in the thread group they are pending."""
-    flush(task.signal.shared_pending, mask)
+    task.signal.shared_pending.flush(mask)
     for other in task.kernel.tasks.values():
         if other.signal is task.signal:
-            flush(other.pending, mask)
+            other.pending.flush(mask)
 
 
 def send_signal(kernel: Kernel, task: Task, info: SigInfo, *, group: bool = False) -> bool:
@@ -68,22 +61,24 @@ def send_signal(kernel: Kernel, task: Task, info: SigInfo, *, group: bool = Fals
     elif signal == SIGCONT:
         flush_everywhere(task, STOP_MASK)
         _continue(kernel, task)
-    if not (task.blocked | task.real_blocked) & bit and is_ignored(task, signal):
-        return True
+    if not (task.blocked | task.real_blocked) & bit and task.sighand.get(signal).handler <= SIG_IGN:
+        if is_ignored(task, signal):
+            return True
     pending = task.signal.shared_pending if group else task.pending
     if signal < SIGRTMIN:
         if pending.mask & bit:
             return True
-    elif len(pending.queue) >= task.signal.rlim[RLIMIT_SIGPENDING][0]:
+    elif pending.count >= task.signal.rlim[RLIMIT_SIGPENDING][0]:
         if info.code != SI_USER:
             return False
         # kill(2) gets through as the bare number
         if pending.mask & bit:
             return True
-    pending.queue.append(info)
-    pending.mask |= bit
+    pending.add(info)
     if kernel.events.active:
         kernel.events.emit(SignalSent(task, signal, info.code))
+    if task.sighand.signalfd_wqh is not None:
+        task.sighand.signalfd_wqh.wake()
     _complete(kernel, task, bit, group=group)
     return True
 
@@ -107,6 +102,10 @@ def _complete(kernel: Kernel, task: Task, bit: int, *, group: bool) -> None:
     if bit & KILL_BIT:
         task.signal.stopped = False
         kernel.sched.unpark(task.signal)
+    elif task is kernel.current and bit & ~task.blocked and task.exit_code is None:
+        kernel.signal_work = True
+        kernel.sched.wake(task)
+        return
     for candidate in [task, *(threads_beside(task) if group else ())]:
         if candidate.exit_code is None and (bit & ~candidate.blocked or bit & KILL_BIT):
             if candidate is kernel.current:

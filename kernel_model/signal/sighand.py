@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kernel_model.abi.resource import default_limits
 from kernel_model.abi.signal import SIG_DFL, SIGCHLD
@@ -47,11 +48,46 @@ class SigInfo(NamedTuple):
 
 
 class PendingSignals:
-    """Queued signals, oldest first. A standard signal is there once at most."""
+    """Queued signals. A standard signal is there once at most."""
+
+    __slots__ = ("_queues", "count", "mask")
 
     def __init__(self) -> None:
-        self.queue: list[SigInfo] = []
+        self._queues: dict[int, deque[SigInfo]] = {}
+        """By signal number, as their first ones came; oldest first."""
         self.mask = 0
+        self.count = 0
+
+    def __iter__(self) -> Iterator[SigInfo]:
+        return (info for queue in self._queues.values() for info in queue)
+
+    def add(self, info: SigInfo) -> None:
+        """One more."""
+        signal = info.signo
+        bit = 1 << signal - 1
+        if self.mask & bit:
+            self._queues[signal].append(info)
+        else:
+            self.mask |= bit
+            self._queues[signal] = deque((info,))
+        self.count += 1
+
+    def take(self, signal: int) -> SigInfo:
+        """The oldest of one number, which is pending."""
+        queue = self._queues[signal]
+        info = queue.popleft()
+        if not queue:
+            del self._queues[signal]
+            self.mask &= ~(1 << signal - 1)
+        self.count -= 1
+        return info
+
+    def flush(self, mask: int) -> None:
+        """Forget the signals of `mask`."""
+        if self.mask & mask:
+            for signal in [number for number in self._queues if mask >> number - 1 & 1]:
+                self.count -= len(self._queues.pop(signal))
+            self.mask &= ~mask
 
 
 class SigAltStack(NamedTuple):

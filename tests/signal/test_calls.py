@@ -48,7 +48,7 @@ def test_a_timer_ends_a_sleep(calls: Calls) -> None:
     assert pending(calls) == abi.sigmask(abi.SIGALRM)
     assert has_deliverable(task)
     assert next_timer(task.kernel) is None
-    assert task.signal.shared_pending.queue == [SigInfo(abi.SIGALRM, abi.SI_KERNEL)]
+    assert list(task.signal.shared_pending) == [SigInfo(abi.SIGALRM, abi.SI_KERNEL)]
 
 
 def test_a_periodic_timer_does_not_make_up_for_what_it_missed(calls: Calls) -> None:
@@ -58,7 +58,7 @@ def test_a_periodic_timer_does_not_make_up_for_what_it_missed(calls: Calls) -> N
     assert set_timer(calls, 0, 1_000_000, 300_000) == 0
     clock.sleep_towards(start_ns + 2 * SECOND)
     collect_host_signals(task.kernel)
-    assert len(task.signal.shared_pending.queue) == 1
+    assert task.signal.shared_pending.count == 1
     assert next_timer(task.kernel) is None  # one more would change nothing
     assert task.kernel.timers == {task.tgid: {0: (start_ns + 2_200_000_000, 300_000_000)}}
     out = calls.out(abi.ITIMERVAL)
@@ -206,7 +206,7 @@ def test_from_outside(calls: Calls) -> None:
     host.inject_signal(abi.SIGINT)  # type: ignore[attr-defined]
     host.inject_signal(abi.SIGTERM)  # type: ignore[attr-defined]
     collect_host_signals(kernel)
-    assert [(info.signo, info.code) for info in task.signal.shared_pending.queue] == [
+    assert [(info.signo, info.code) for info in task.signal.shared_pending] == [
         (abi.SIGINT, abi.SI_KERNEL),
         (abi.SIGTERM, abi.SI_USER),
     ]

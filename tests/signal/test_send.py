@@ -127,7 +127,7 @@ def test_the_queue_is_limited() -> None:
     sent = [send_signal(kernel, task, SigInfo(40, abi.SI_QUEUE)) for _ in range(5)]
     assert sent == [True, True, True, False, False]
     assert send_signal(kernel, task, SigInfo(40, abi.SI_USER))
-    assert len(task.pending.queue) == 3
+    assert task.pending.count == 3
     assert send_signal(kernel, task, SigInfo(abi.SIGUSR1))
 
 
