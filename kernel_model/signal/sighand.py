@@ -9,6 +9,9 @@ from kernel_model.abi.resource import default_limits
 from kernel_model.abi.signal import SIG_DFL, SIGCHLD
 from kernel_model.wait import WaitQueue
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 class SigAction(NamedTuple):
     """`struct k_sigaction`. `handler`: SIG_DFL, SIG_IGN or an address; `mask` as `Task.blocked`."""
@@ -28,6 +31,8 @@ class SighandStruct:
     def __init__(self, action: dict[int, SigAction] | None = None) -> None:
         self.action: dict[int, SigAction] = {} if action is None else action
         self.users = 1
+        self.signalfd_wqh: WaitQueue | None = None
+        """Woken for each signal sent to one of its tasks, once one of them has used signalfd(2)."""
 
     def get(self, signal: int) -> SigAction:
         """The disposition of `signal`."""
