@@ -28,6 +28,7 @@ from vdso_image.vvar import pack_vvar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from threading import Timer
 
     from emu.cpu.engine import UnicornCpu
     from kernel_model.task import Task
@@ -70,17 +71,19 @@ class MachineOptions(NamedTuple):
 class Machine:
     """One run: made with the program loaded, then `run` once.
 
-    Attributes: `kernel` (whose events may be subscribed to before `run`) and `task`, the first one.
+    Attributes: `kernel` (whose events may be subscribed to before `run`), `task`, the first one, and `cpu`.
     """
 
     kernel: Kernel
     task: Task
+    cpu: UnicornCpu
 
     def __init__(self, options: MachineOptions) -> None:
         """Raises StartError."""
         self.options = options
         self.host = RealHost()
         self.timed_out = False
+        self._timer: Timer | None = None
         try:
             self._ram = GuestRam(options.memory_bytes)
             self._frames = FrameAllocator(self._ram.view, release_range=self._ram.release)
@@ -141,10 +144,10 @@ class Machine:
         return os.getcwd()
 
     def _attach_cpu(self, arch: str) -> None:
-        self._cpu: UnicornCpu = create_cpu(arch, self._ram, self._frames.code_frames)
-        self._frames.flush_code = self._cpu.flush_code
-        self._cpu.set_counter(self.kernel.clock.monotonic_ns)
-        self.kernel.attach_cpu(architectures.get(arch), self._cpu)
+        self.cpu = create_cpu(arch, self._ram, self._frames.code_frames)
+        self._frames.flush_code = self.cpu.flush_code
+        self.cpu.set_counter(self.kernel.clock.monotonic_ns)
+        self.kernel.attach_cpu(architectures.get(arch), self.cpu)
         vdso = self.kernel.vdso = Vdso(self.kernel, load_vdso(arch), pack_vvar)
         if self.options.abi == "bounce":
             try:
@@ -154,23 +157,34 @@ class Machine:
 
     def run(self) -> int:
         """Run the guest to its end; the exit status as a shell shows it."""
-        self._cpu.handler = EntryPath(self.kernel, self.task)
+        self.begin()
+        try:
+            self.cpu.run()
+        finally:
+            self.close()
+        return self.status()
+
+    def begin(self) -> None:
+        """What comes before the first `cpu.run` of a guest that is run piece by piece (`UnicornCpu.pause`)."""
+        self.cpu.handler = EntryPath(self.kernel, self.task)
         self.host.on_signal = self._on_signal
         self.host.on_timer = self._on_timer
         self.host.watch_signals()
-        timer = None
         if self.options.timeout_s is not None:
             import threading
 
-            timer = threading.Timer(self.options.timeout_s, self._time_is_up)
-            timer.daemon = True
-            timer.start()
-        try:
-            self._cpu.run()
-        finally:
-            if timer is not None:
-                timer.cancel()
-            self.host.close()
+            self._timer = threading.Timer(self.options.timeout_s, self._time_is_up)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def close(self) -> None:
+        """Give back what the host lent; after this only what the kernel has in its tables can be looked at."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.host.close()
+
+    def status(self) -> int:
+        """The exit status of the guest, which is gone, as a shell shows it."""
         if self.timed_out:
             return STATUS_TIMEOUT
         code = self.task.exit_code or 0
@@ -190,14 +204,14 @@ class Machine:
             return
         handler = task.sighand.get(signum).handler
         if handler == SIG_DFL and not (IGNORE_MASK | STOP_MASK) & bit:
-            self._cpu.kill_from_thread()
-        elif handler != SIG_IGN and self._cpu.preemptible:
-            self._cpu.interrupt_from_thread()
+            self.cpu.kill_from_thread()
+        elif handler != SIG_IGN and self.cpu.preemptible:
+            self.cpu.interrupt_from_thread()
 
     def _on_timer(self) -> None:
         """A timer of the guest's is due: see that it notices even if it only computes."""
-        if self._cpu.preemptible:
-            self._cpu.interrupt_from_thread()
+        if self.cpu.preemptible:
+            self.cpu.interrupt_from_thread()
 
     def _time_is_up(self) -> None:
         self.timed_out = True

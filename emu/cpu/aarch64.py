@@ -102,7 +102,7 @@ class Aarch64Cpu(UnicornCpu):
                 else:
                     self.handler.exception(kinds.get(number, "undefined"))
             except BaseException as error:  # noqa: BLE001 (ctypes would swallow it)
-                self._fail(error)
+                self.fail(error)
 
         return trap
 

@@ -26,6 +26,7 @@ UC_ERR_EXCEPTION: Final = 21
 
 UC_HOOK_INTR: Final = 1
 UC_HOOK_INSN: Final = 2
+UC_HOOK_CODE: Final = 4
 UC_HOOK_BLOCK: Final = 8
 UC_HOOK_TLB_FILL: Final = 1 << 17
 
@@ -47,6 +48,7 @@ _UC_CTL_IO_WRITE: Final = 1
 HookCallback = Callable[..., Any]
 INTR_CALLBACK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
 INSN_CALLBACK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+CODE_CALLBACK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
 READ_CALLBACK: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 """For an instruction that the hook carries out itself: 1 skips the engine's way."""
 FILL_CALLBACK: Final = ctypes.CFUNCTYPE(
@@ -189,8 +191,11 @@ class Engine:
             ),
         )
 
-    def hook(self, kind: int, callback: Any, *extra: int) -> ctypes.c_size_t:
-        """Add a hook over all addresses; `callback` is a ctypes function object and is kept alive here."""
+    def hook(self, kind: int, callback: Any, *extra: int, begin: int = 1, end: int = 0) -> ctypes.c_size_t:
+        """Add a hook; `callback` is a ctypes function object and is kept alive here.
+
+        For addresses from `begin` to `end`, that one included; for all when `end` is less.
+        """
         self._callbacks.append(callback)
         handle = ctypes.c_size_t()
         self._check(
@@ -201,8 +206,8 @@ class Engine:
                 kind,
                 callback,
                 None,
-                ctypes.c_uint64(1),
-                ctypes.c_uint64(0),
+                ctypes.c_uint64(begin),
+                ctypes.c_uint64(end),
                 *(ctypes.c_int(value) for value in extra),
             ),
         )

@@ -76,6 +76,8 @@ class UnicornCpu(ABC):
         self._error: BaseException | None = None
         self._stopping = False
         self._must_die = False
+        self.paused = False
+        """`run` returned because of `pause`: the guest is not gone."""
         self._denied: tuple[int, int] | None = None
         self._pc_bias = 0
         """What a PC written now must be less by: Unicorn adds 2 to RIP after its syscall hook."""
@@ -154,7 +156,7 @@ class UnicornCpu(ABC):
                 result.perms = entry & 7
                 return True
             except BaseException as error:  # noqa: BLE001 (ctypes would swallow it)
-                self._fail(error)
+                self.fail(error)
                 return False
 
         return fill
@@ -265,7 +267,7 @@ class UnicornCpu(ABC):
     # -- running ------------------------------------------------------------------------------------------------------
     def run(self) -> None:
         """See `Cpu`. Errors of ours that happened inside a hook are raised here."""
-        self._stopping = False
+        self._stopping = self.paused = False
         while True:
             self._denied = None
             error = self.engine.start(self._resume_pc())
@@ -332,7 +334,12 @@ class UnicornCpu(ABC):
         self._stopping = True
         self.engine.stop()
 
-    def _fail(self, error: BaseException) -> None:
+    def pause(self) -> None:
+        """`run` returns although the guest is not gone; call it again to go on. See `emu.cpu.watch`."""
+        self.paused = True
+        self.stop()
+
+    def fail(self, error: BaseException) -> None:
         """Keep an exception of ours (a ctypes callback would swallow it) until guest code has been left."""
         if self._error is None:
             self._error = error

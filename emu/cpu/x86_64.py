@@ -169,7 +169,7 @@ class X8664Cpu(UnicornCpu):
             try:
                 self.handler.syscall()
             except BaseException as error:  # noqa: BLE001 (ctypes would swallow it)
-                self._fail(error)
+                self.fail(error)
             self._pc_bias = 0
 
         return syscall
@@ -179,7 +179,7 @@ class X8664Cpu(UnicornCpu):
             try:
                 self.handler.exception("general_protection")
             except BaseException as error:  # noqa: BLE001 (ctypes would swallow it)
-                self._fail(error)
+                self.fail(error)
 
         return refuse
 
@@ -192,7 +192,7 @@ class X8664Cpu(UnicornCpu):
                 self.engine.write_register(REG_RAX, now & 0xFFFF_FFFF)
                 self.engine.write_register(REG_RDX, now >> 32 & 0xFFFF_FFFF)
             except BaseException as error:  # noqa: BLE001 (ctypes would swallow it)
-                self._fail(error)
+                self.fail(error)
             return 1
 
         def rdtscp(engine: object, data: object) -> int:
@@ -213,7 +213,7 @@ class X8664Cpu(UnicornCpu):
                     kind = "general_protection"
                 self.handler.exception(kind)
             except BaseException as error:  # noqa: BLE001 (ctypes would swallow it)
-                self._fail(error)
+                self.fail(error)
 
         return trap
 
