@@ -55,6 +55,13 @@ def decode(arch: str, code: bytes, address: int) -> list[Instruction]:
     ]
 
 
+def first(arch: str, code: bytes, address: int) -> Instruction | None:
+    """The instruction that `code` begins with; None when that is none."""
+    for _, size, mnemonic, operands in _engine(arch).disasm_lite(code, address, 1):
+        return Instruction(address, code[:size], f"{mnemonic} {operands}".rstrip())
+    return None
+
+
 def before(arch: str, code: bytes, address: int, count: int) -> list[Instruction]:
     """The last `count` instructions in `code`, which ends just before `address`.
 

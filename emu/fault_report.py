@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from textwrap import wrap
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from emu import disasm, symbols
+from emu import disasm
+from emu.places import Places
 from kernel_model.abi import signal as sig
 from kernel_model.events import Fault
 from kernel_model.fs.procfs_maps import maps
@@ -14,6 +16,7 @@ from kernel_model.mm.vma import VM_EXEC
 from kernel_model.types import PAGE_SHIFT, UserPtr
 
 if TYPE_CHECKING:
+    from emu.symbols import Symbol
     from kernel_model.kernel import Kernel
     from kernel_model.mm.vma import Vma
     from kernel_model.task import Task
@@ -117,14 +120,13 @@ def _file_offset(vma: Vma, address: int) -> int:
     return address - vma.vm_start + (vma.vm_pgoff << PAGE_SHIFT)
 
 
-def _symbol(task: Task, address: int) -> symbols.Symbol | None:
-    vma = task.mm.vmas.lookup(address)
-    mapping = vma.mapping if vma is not None and vma.vm_file is not None else None
-    if vma is None or mapping is None:
-        return None
-    return symbols.find(
-        lambda offset, count: mapping.read(offset, count, mapping.host.i_size), _file_offset(vma, address)
-    )
+def _symbol(task: Task, address: int) -> Symbol | None:
+    return _places(task.kernel).symbol(task.mm, address)
+
+
+@lru_cache(1)
+def _places(kernel: Kernel) -> Places:
+    return Places(kernel)
 
 
 def _instructions(task: Task, pc: int, into_function: int) -> list[str]:

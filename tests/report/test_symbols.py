@@ -12,7 +12,7 @@ from elftools.elf.sections import SymbolTableSection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emu import symbols
+from emu.symbols import SymbolTable
 from guests.build import ARCHES, FLAGS, compile_to
 
 SOURCE = """
@@ -33,7 +33,7 @@ def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def reader(data: bytes) -> Callable[[int, int], bytes]:
-    """What `symbols.find` reads by."""
+    """What `SymbolTable` reads by."""
     return lambda offset, count: data[offset : offset + count]
 
 
@@ -48,7 +48,7 @@ def test_every_function_is_found_by_pyelftools_word(program: bytes) -> None:
         offset = next(elf.address_offsets(symbol["st_value"]), None)
         if offset is None or not symbol.name:
             continue
-        seen = symbols.find(reader(program), offset + symbol["st_size"] - 1)
+        seen = SymbolTable(reader(program)).find(offset + symbol["st_size"] - 1)
         assert seen is not None
         assert seen.offset == symbol["st_size"] - 1
         if seen.name == symbol.name:  # one place may have several names
@@ -58,9 +58,9 @@ def test_every_function_is_found_by_pyelftools_word(program: bytes) -> None:
 
 
 def test_places_outside_are_nobodys(program: bytes) -> None:
-    assert symbols.find(reader(program), len(program) + 5) is None
-    assert symbols.find(reader(b""), 0) is None
-    assert symbols.find(reader(b"\x7fELF" + bytes(200)), 0) is None
+    assert SymbolTable(reader(program)).find(len(program) + 5) is None
+    assert SymbolTable(reader(b"")).find(0) is None
+    assert SymbolTable(reader(b"\x7fELF" + bytes(200))).find(0) is None
 
 
 @given(data=st.data())
@@ -73,5 +73,13 @@ def test_a_broken_file_is_no_accident(program: bytes, data: st.DataObject) -> No
                 lambda back: len(broken) - back
             ))  # fmt: skip
             broken[place] = data.draw(st.integers(0, 255))
-    found = symbols.find(reader(bytes(broken)), data.draw(st.integers(0, 1 << 20)))
+    found = SymbolTable(reader(bytes(broken))).find(data.draw(st.integers(0, 1 << 20)))
     assert found is None or found.offset >= 0
+
+
+def test_a_function_is_found_by_its_name(program: bytes) -> None:
+    table = SymbolTable(reader(program))
+    place = table.named("outer")
+    assert place is not None
+    assert table.find(place) == ("outer", 0)
+    assert table.named("oute") is None
