@@ -114,13 +114,17 @@ def _group_is_gone(task: Task) -> None:
     if tgid == kernel.init_tgid:
         _end_machine(kernel)
         return
-    pgrps = {task.signal.pgrp}
+    pgrps = set()  # those to which the task, or its being a parent, was a connection (kill_orphaned_pgrp())
+    parent = kernel.tasks.get(task.signal.parent_tgid)
+    if parent is not None and _connects(task, parent):
+        pgrps.add(task.signal.pgrp)
     reaper = kernel.tasks[_find_new_reaper(task)]
     for pid in list(task.signal.children):
         child = kernel.tasks[pid]
         child.signal.parent_tgid = reaper.tgid
         reaper.signal.children[pid] = None
-        pgrps.add(child.signal.pgrp)
+        if _connects(child, task):
+            pgrps.add(child.signal.pgrp)
         if child.pdeath_signal and child.exit_code is None:
             send_signal(kernel, child, SigInfo(child.pdeath_signal), group=True)
         if child.exit_code is not None and not child.signal.threads:
@@ -131,6 +135,11 @@ def _group_is_gone(task: Task) -> None:
 
         hang_up_orphans(kernel, pgrps)
     _tell_parent(leader, leader.exit_code or 0)
+
+
+def _connects(child: Task, parent: Task) -> bool:
+    """Is its parent what makes the child's process group no orphan?"""
+    return child.signal.pgrp != parent.signal.pgrp and child.signal.session == parent.signal.session
 
 
 def _find_new_reaper(task: Task) -> int:
