@@ -305,7 +305,7 @@ class UnicornCpu(ABC):
         """See `Cpu`."""
         pc = self._resume_pc()
         if access == X:
-            return pc if pc & -4096 == page else page
+            return pc if pc & self.PAGE_MASK == page else page
         return self._decode_fault(page, self._code_at(pc), pc)
 
     @abstractmethod

@@ -76,7 +76,8 @@ def open_flags_to_user(flags: int) -> int:
 
 
 # arch/arm64/kernel/ptrace.c: bits that are not user space's to set, and those that must be clear (mode EL0t, no DAIF)
-_PSTATE_RES0: Final = 0xFFFF_FFFF_0CDF_E020
+# and SS, which only a tracer may (user_regs_reset_single_step())
+_PSTATE_RES0: Final = 0xFFFF_FFFF_0CFF_E020
 _PSTATE_NOT_USER: Final = 0x3DF
 
 
@@ -87,8 +88,8 @@ def user_flags(flags: int) -> int | None:
 
 
 def untag(address: int) -> UserPtr:
-    """Top-byte-ignore as `untagged_addr()`: sign-extended from bit 55."""
-    return UserPtr(((address & (1 << 56) - 1) ^ 1 << 55) - (1 << 55) & (1 << 64) - 1)
+    """Top-byte-ignore as `untagged_addr()`: an address of the kernel's, with bit 55 set, stays as it is."""
+    return UserPtr(address if address >> 55 & 1 else address & (1 << 56) - 1)
 
 
 def pack_stat(stat: Kstat) -> bytes:
