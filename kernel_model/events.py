@@ -53,6 +53,19 @@ class RedirectedReturn(NamedTuple):
     words: tuple[int, ...]
 
 
+class FrameRefused(NamedTuple):
+    """The frame at `frame` of a call made at `site` could not be pushed (`write`), or not be popped: SIGSEGV follows.
+
+    `address`: the first byte that was in the way; of a frame that can be read, its own, since its flags are bad.
+    """
+
+    task: Task
+    site: int
+    frame: int
+    address: int
+    write: bool
+
+
 class Rewound(NamedTuple):
     """A signal found the task at `pc` of a bounce's handler: by the `words` of the frame it is back at `site`."""
 
@@ -126,6 +139,7 @@ class TaskExited(NamedTuple):
 Event = (
     Bounced
     | RedirectedReturn
+    | FrameRefused
     | Rewound
     | SyscallEnter
     | SyscallExit
@@ -162,6 +176,13 @@ class EventStream:
         """Call `listener` with every `Fault` and `SignalDelivered` from now on."""
         self._rare_listeners.append(listener)
         self.watched = True
+
+    def unsubscribe(self, listener: Listener) -> None:
+        """No more events for `listener`; it may say so while it is being told of one."""
+        self._listeners = [other for other in self._listeners if other is not listener]
+        self._rare_listeners = [other for other in self._rare_listeners if other is not listener]
+        self.active = bool(self._listeners)
+        self.watched = bool(self._rare_listeners)
 
     def emit(self, event: Event) -> None:
         """Hand `event` to every listener to all."""

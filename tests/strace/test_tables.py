@@ -11,9 +11,9 @@ import pytest
 
 from emu.strace import structs, tables
 from emu.strace.calls import reshape
+from emu.strace.decode import argument_counts, arguments_of, plain_registers
 from emu.strace.formats import FORMATS
 from emu.strace.results import RESULT_FORMS
-from emu.strace.tracer import argument_counts, arguments_of, plain_registers
 from guests.build import ARCHES
 from kernel_model.arch import aarch64
 from kernel_model.syscalls.declare import Syscall
