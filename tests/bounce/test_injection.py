@@ -1,0 +1,72 @@
+"""A signal before every instruction of a bounce, one by one: the program sees what it sees without bounces.
+
+Each instruction from before the call to after it is a place, the handler's and its system calls included. A place in
+the handler's restart range must look like the program's own instruction; one past it, where a handler without the flag
+still has its way back to go, like the instruction after the call.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.bounce.injection import MODES, SCENARIOS, Observation, Place, observe
+from vdso_image.image import ARCHITECTURES
+
+MACHINES = [(arch, variant) for arch in ARCHITECTURES for variant in ("redirect", "user")]
+MACHINES.remove(("aarch64", "user"))
+LOST = {"x86_64": {"rcx": 14, "r11": 3}, "aarch64": {}}
+"""Registers that a `syscall` destroys: found destroyed at the instruction too, since the bounce began with one."""
+IN_THE_VDSO = 1
+each_machine = pytest.mark.parametrize(("arch", "variant"), MACHINES, ids=lambda value: value)
+
+
+def by_place(trials: list[Observation]) -> dict[Place | None, Observation]:
+    """The observations under `bare`, by where the task was interrupted."""
+    return {observation.place: observation for observation in trials}
+
+
+def as_under_bare(place: Place | None) -> Place | None:
+    """Where a place in a bounce must seem to be."""
+    if place is None or place.where not in ("handler", "leaving"):
+        return place
+    return Place(place.round, "site" if place.where == "handler" else "after", 0)
+
+
+def comparable(
+    arch: str, variant: str, seen: Observation, wanted: Observation
+) -> tuple[Observation, Observation]:
+    """Both without what may differ: registers that the ABI gives up, and the context of a handler that made its call
+    without the flag: it is the vDSO's from there on.
+    """
+    pairs = []
+    place = seen.place
+    for mine, theirs in zip(seen.seen, wanted.seen, strict=False):
+        if variant == "user" and mine.place == IN_THE_VDSO:
+            mine, theirs = mine._replace(place=0, regs=()), theirs._replace(place=0, regs=())
+        elif place is not None and place.where == "handler":
+            lost = LOST[arch].values()
+            mine, theirs = (
+                one._replace(regs=tuple(0 if index in lost else value for index, value in enumerate(one.regs)))
+                for one in (mine, theirs)
+            )
+        pairs.append((mine, theirs))
+    rest = len(pairs)
+    return (
+        seen._replace(place=None, seen=tuple(one for one, _ in pairs) + seen.seen[rest:]),
+        wanted._replace(place=None, seen=tuple(other for _, other in pairs) + wanted.seen[rest:]),
+    )
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@each_machine
+def test_a_signal_before_every_instruction(arch: str, variant: str, scenario: str) -> None:
+    bare, bounced = observe(arch, "bare").trials, observe(arch, variant).trials
+    for mode in MODES:
+        if (scenario, mode) not in bare:
+            continue
+        wanted = by_place(bare[scenario, mode])
+        for observation in bounced[scenario, mode]:
+            place = as_under_bare(observation.place)
+            assert place in wanted, f"{mode}: at {observation.place}"
+            mine, theirs = comparable(arch, variant, observation, wanted[place])
+            assert mine == theirs, f"{mode}: at {observation.place}"
