@@ -34,6 +34,13 @@ class SyscallExit(NamedTuple):
     result: int | None
 
 
+class CallWaits(NamedTuple):
+    """The call that was made last can't go on yet: its task sleeps, and others run."""
+
+    task: Task
+    number: int
+
+
 class Bounced(NamedTuple):
     """An old-style call made at `site` was sent to the handler; its frame's four `words` lie at `frame`."""
 
@@ -143,6 +150,7 @@ Event = (
     | Rewound
     | SyscallEnter
     | SyscallExit
+    | CallWaits
     | UnknownSyscall
     | Fault
     | SignalSent
