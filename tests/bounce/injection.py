@@ -1,4 +1,4 @@
-"""Run `injected.c` and send it a signal before each instruction of a call, one after the other.
+"""Run `injected.c` and send it a signal before each instruction of a call, one after the other; `cancelled.c` likewise.
 
 What the guest saw is told by the place at which it was interrupted, so that machines with another way into the kernel
 can be compared: `round` real calls have been made since the trial began, and PC was `where`.
@@ -11,10 +11,11 @@ import pickle
 import subprocess
 import sys
 import tempfile
+from abc import ABC, abstractmethod
 from functools import cache
 from pathlib import Path
 from struct import Struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
@@ -33,9 +34,9 @@ from tests.harness import ROOT
 
 if TYPE_CHECKING:
     from kernel_model.events import Event
+    from kernel_model.task import Task
 
-SOURCE = Path(__file__).parent / "injected.c"
-FLAGS = ("-O1", "-static", "-g0", "-std=gnu17", "-fno-sanitize=all", "-Wall", "-Wextra", "-Werror")
+FLAGS = ("-O1", "-static", "-g0", "-std=gnu17", "-fno-sanitize=all", "-Wall", "-Wextra", "-Werror", "-pthread")
 VARIANTS = {
     "bare": None,
     "redirect": BounceWishes(),
@@ -63,12 +64,17 @@ MODES = (
     "stopped, signalled and continued while asleep",
     "a signal after being stopped asleep",
 )
+CALLS = ("open of a fifo", "read", "read that waits", "nanosleep")
+"""Of `cancelled.c`."""
 _NOTHING, _TO_THREAD, _TO_PROCESS, _TWO, _STOP = range(5)
 
 REGISTERS = 34
 _PLAN = Struct("<3Q")
-_INJECTED = Struct("<Q")
-_INJECTED_AT = 16
+_DONE = Struct("<Q")
+_DONE_AT = 16
+_CANCELLED = Struct("<7Q")
+_SECOND_SIGNAL = 36
+"""The C library's SIGRTMIN + 1."""
 _HEAD = Struct("<5Q")
 _SIGHTING = Struct(f"<{4 + REGISTERS}Q")
 _SIGHTINGS = 8
@@ -118,16 +124,25 @@ class Report(NamedTuple):
     """All of them, by scenario and mode, in the order in which they were made."""
 
     trials: dict[tuple[str, str], list[Observation]]
-    after: int
-    """The address after the call."""
 
 
-def program(arch: str) -> Path:
+class Cancelled(NamedTuple):
+    """What `cancelled.c` saw of one thread: 0 or 1 each, and the bytes that are left in the pipe."""
+
+    place: Place | None
+    cancelled: int
+    cleaned: int
+    returned: int
+    opened: int
+    left: int
+
+
+def program(source: Path, arch: str) -> Path:
     """The guest, built unless it is there."""
-    key = hashlib.sha256(SOURCE.read_bytes() + repr((arch, FLAGS)).encode()).hexdigest()[:20]
-    path = cache_dir() / arch / "bounce" / f"injected-{key}"
+    key = hashlib.sha256(source.read_bytes() + repr((arch, FLAGS)).encode()).hexdigest()[:20]
+    path = cache_dir() / arch / "bounce" / f"{source.stem}-{key}"
     if not path.exists():
-        compile_to(SOURCE, f"{arch}-linux-musl", FLAGS, path)
+        compile_to(source, f"{arch}-linux-musl", FLAGS, path)
     return path
 
 
@@ -138,59 +153,96 @@ def _symbols(path: Path) -> dict[str, int]:
         return {symbol.name: symbol["st_value"] for symbol in table.iter_symbols()}
 
 
-class _Injector:
-    """Watches the probe and the vDSO, and sends what the guest's plan asks for."""
+class Injector(ABC):
+    """Watches a stretch of a guest's code with one system call in it, and the vDSO.
 
-    def __init__(self, machine: Machine, symbols: dict[str, int]) -> None:
+    The guest's `plan` begins with: what is wanted (0: nothing), before which instruction, and whether it was done. At
+    that instruction `inject` is called, and the kernel looks at what is pending.
+    """
+
+    SOURCE: ClassVar[Path]
+    STRETCH: ClassVar[tuple[str, str, str]]
+    """Symbols: the first instruction, the one after the call, and the one at which the watch ends."""
+
+    def __init__(self, arch: str, variant: str) -> None:
+        wishes = VARIANTS[variant]
+        path = program(self.SOURCE, arch)
+        self.machine = machine = Machine(
+            MachineOptions(
+                program=str(path), argv=[b"guest"], env={}, isolate=True, seed=1, virtual_time=True,
+                abi="bounce" if wishes else "bare", bounce=wishes or BounceWishes(),
+            )
+        )  # fmt: skip
         self.kernel = machine.kernel
         self.pid = machine.task.pid
-        self.vdso = machine.task.mm.vdso
-        self.begin, self.site, self.after, self.end = (
-            symbols[name] for name in ("probe_begin", "site", "probe_after", "probe_end")
-        )
+        symbols = _symbols(path)
+        self.begin, self.after, self.end = (symbols[name] for name in self.STRETCH)
+        self.site = self.after - self.kernel.arch.SYSCALL_INSTRUCTION_BYTES
         self.plan = UserPtr(symbols["plan"])
+        mm = machine.task.mm
+        self.vdso = mm.vdso
         image = self.kernel.vdso.image if self.kernel.vdso else None
         self.ranges = [(self.vdso + start, self.vdso + end) for start, end, _ in image.restart_ranges] if image else []
-        self.trials: dict[tuple[str, str], list[Observation]] = {}
+        self.place: Place | None = None
+        """Of the trial's injection."""
+        self.wanted = 0
+        """What the plan wants."""
         self._armed = False
-        self._of_probe = False
-        """What is executed is the probe or a handler's bounce of it, not what a signal handler does meanwhile."""
+        self._inside = False
+        """What the vDSO executes is a bounce of this call, not a signal handler's or one that comes later."""
         self._left = 0
-        self._injection = 0
         self._round = 0
-        self._place: Place | None = None
         self.kernel.events.subscribe(self._on_event)
         self._watch = InstructionWatch(machine.cpu, self._before, self.begin, self.end + 1)
-        if machine.options.abi != "bare":
-            InstructionWatch(machine.cpu, self._before, self.vdso, machine.task.mm.vdso_end)
+        if wishes:
+            InstructionWatch(machine.cpu, self._before, self.vdso, mm.vdso_end)
+
+    def run(self) -> None:
+        """To the guest's end."""
+        status = self.machine.run()
+        if status:
+            raise AssertionError(f"the guest ended with status {status}, injected last at {self.place}")
+
+    @abstractmethod
+    def is_victim(self, task: Task) -> bool:
+        """Is it this task whose instructions count?"""
+
+    @abstractmethod
+    def inject(self, task: Task) -> None:
+        """Do what the plan wants."""
+
+    @abstractmethod
+    def take(self, data: bytes) -> None:
+        """The guest has written an observation."""
 
     def _before(self, pc: int, _size_bytes: int) -> None:
         task = self.kernel.current
-        if task.pid != self.pid:
+        if not self.is_victim(task):
             return
         if pc == self.begin:
-            self._injection, left, injected = get_user(task.mm, self.plan, _PLAN)
-            if not injected:
-                self._armed = self._injection != _NOTHING
+            self.wanted, left, done = get_user(task.mm, self.plan, _PLAN)
+            if not done:
+                self._armed = self.wanted != 0
                 self._left = left
                 self._round = 0
         elif pc == self.end:
             self._armed = False
-        if self.begin <= pc < self.end:
-            self._of_probe = True
-        if not self._armed or not self._of_probe:
+        in_stretch = self.begin <= pc < self.end
+        if in_stretch:
+            self._inside = pc <= self.site
+        if not self._armed or not (in_stretch or self._inside):
             return
         if self._left:
             self._left -= 1
             return
         self._armed = False
-        self._place = self._where(pc)
-        put_user(task.mm, UserPtr(self.plan + _INJECTED_AT), _INJECTED, 1)
-        self._inject()
+        self.place = self._where(pc)
+        put_user(task.mm, UserPtr(self.plan + _DONE_AT), _DONE, 1)
+        self.inject(task)
         self._watch.interrupt()
 
     def _where(self, pc: int) -> Place:
-        if pc < self.site and pc >= self.begin:
+        if self.begin <= pc < self.site:
             return Place(self._round, "before", pc - self.begin)
         if pc == self.site:
             return Place(self._round, "site", 0)
@@ -200,31 +252,41 @@ class _Injector:
             return Place(self._round, "handler", pc - self.vdso)
         return Place(self._round, "leaving", pc - self.vdso)
 
-    def _inject(self) -> None:
-        task = self.kernel.current
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, SyscallEnter) and event.args[0] == _NOWHERE and event.name == "write":
+            self.take(copy_from_user(event.task.mm, UserPtr(event.args[1]), event.args[2]))
+        elif self.is_victim(event.task):
+            if isinstance(event, SignalDelivered) and event.handler:
+                self._inside = False
+            if isinstance(event, SyscallEnter) and self._armed and self._inside:
+                self._round += 1
+
+
+class SignalInjector(Injector):
+    """Sends the first task of `injected.c` what its plan asks for."""
+
+    SOURCE = Path(__file__).parent / "injected.c"
+    STRETCH = ("probe_begin", "probe_after", "probe_end")
+
+    def __init__(self, arch: str, variant: str) -> None:
+        super().__init__(arch, variant)
+        self.report = Report({})
+
+    def is_victim(self, task: Task) -> bool:
+        return task.pid == self.pid
+
+    def inject(self, task: Task) -> None:
         origin = (("pid", 1), ("uid", 0))
-        if self._injection == _STOP:
+        if self.wanted == _STOP:
             send_signal(self.kernel, task, SigInfo(abi.SIGSTOP, abi.SI_USER, fields=origin), group=True)
             return
-        thread = self._injection != _TO_PROCESS
+        thread = self.wanted != _TO_PROCESS
         code = abi.SI_TKILL if thread else abi.SI_USER
         send_signal(self.kernel, task, SigInfo(abi.SIGUSR1, code, fields=origin), group=not thread)
-        if self._injection == _TWO:
-            send_signal(self.kernel, task, SigInfo(abi.SIGRTMIN + 4, abi.SI_QUEUE, fields=origin))
+        if self.wanted == _TWO:
+            send_signal(self.kernel, task, SigInfo(_SECOND_SIGNAL, abi.SI_QUEUE, fields=origin))
 
-    def _on_event(self, event: Event) -> None:
-        if event.task.pid != self.pid:
-            return
-        if isinstance(event, SignalDelivered) and event.handler:
-            self._of_probe = False
-        if not isinstance(event, SyscallEnter):
-            return
-        if event.args[0] == _NOWHERE and event.name == "write":
-            self._take(copy_from_user(event.task.mm, UserPtr(event.args[1]), event.args[2]))
-        elif self._armed and self._of_probe:
-            self._round += 1
-
-    def _take(self, data: bytes) -> None:
+    def take(self, data: bytes) -> None:
         assert len(data) == _OBSERVATION_BYTES
         scenario, mode, _step, injected, runs = _HEAD.unpack_from(data)
         seen = []
@@ -234,40 +296,63 @@ class _Injector:
         tail = _TAIL.unpack_from(data, _HEAD.size + _SIGHTINGS * _SIGHTING.size)
         out, (kept, mask, alternate), extra = tail[:REGISTERS], tail[REGISTERS : REGISTERS + 3], tail[REGISTERS + 3 :]
         observation = Observation(
-            self._place if injected else None, tuple(seen), tuple(out), kept, mask, alternate, tuple(extra)
+            self.place if injected else None, tuple(seen), tuple(out), kept, mask, alternate, tuple(extra)
         )
-        self.trials.setdefault((SCENARIOS[scenario], MODES[mode]), []).append(observation)
+        self.report.trials.setdefault((SCENARIOS[scenario], MODES[mode]), []).append(observation)
 
 
-def _run(arch: str, variant: str) -> Report:
-    """Every trial on a machine with that way into the kernel."""
-    path = program(arch)
-    wishes = VARIANTS[variant]
-    options = MachineOptions(
-        program=str(path), argv=[b"injected"], env={}, isolate=True, seed=1, virtual_time=True,
-        abi="bounce" if wishes else "bare", bounce=wishes or BounceWishes(),
-    )  # fmt: skip
-    machine = Machine(options)
-    symbols = _symbols(path)
-    injector = _Injector(machine, symbols)
-    status = machine.run()
-    if status:
-        raise AssertionError(f"the guest ended with status {status}")
-    return Report(injector.trials, symbols["probe_after"])
+class CancelInjector(Injector):
+    """Has the main thread of `cancelled.c` cancel the other one."""
+
+    SOURCE = Path(__file__).parent / "cancelled.c"
+    STRETCH = ("__cp_begin", "__cp_end", "__cp_cancel")
+
+    def __init__(self, arch: str, variant: str) -> None:
+        super().__init__(arch, variant)
+        self.report: dict[str, list[Cancelled]] = {}
+
+    def is_victim(self, task: Task) -> bool:
+        return task.pid != self.pid
+
+    def inject(self, task: Task) -> None:
+        """The main thread sees in the plan that its time has come, and gets the CPU."""
+
+    def take(self, data: bytes) -> None:
+        call, injected, *seen = _CANCELLED.unpack(data)
+        self.report.setdefault(CALLS[call], []).append(Cancelled(self.place if injected else None, *seen))
 
 
-def save(arch: str, variant: str, file: str) -> None:
+INJECTORS: Final[dict[str, type[SignalInjector | CancelInjector]]] = {
+    "signal": SignalInjector,
+    "cancel": CancelInjector,
+}
+
+
+def save(kind: str, arch: str, variant: str, file: str) -> None:
     """Run, and leave the report in a file."""
+    injector = INJECTORS[kind](arch, variant)
+    injector.run()
     with open(file, "wb") as result:
-        pickle.dump(_run(arch, variant), result)
+        pickle.dump(injector.report, result)
 
 
 @cache
-def observe(arch: str, variant: str) -> Report:
+def _observe(kind: str, arch: str, variant: str) -> Any:
     """Run in a process of its own, for a machine closes the standard streams with its last task."""
     with tempfile.NamedTemporaryFile(dir=cache_dir()) as file:
-        command = [sys.executable, "-c", _SAVE, arch, variant, file.name]
+        command = [sys.executable, "-c", _SAVE, kind, arch, variant, file.name]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
-        report: Report = pickle.load(file)
-        return report
+        return pickle.load(file)
+
+
+def observe(arch: str, variant: str) -> Report:
+    """Every signal before every instruction, on a machine with that way into the kernel."""
+    report: Report = _observe("signal", arch, variant)
+    return report
+
+
+def observe_cancel(arch: str, variant: str) -> dict[str, list[Cancelled]]:
+    """A thread cancelled before every instruction, by call."""
+    report: dict[str, list[Cancelled]] = _observe("cancel", arch, variant)
+    return report
