@@ -64,7 +64,6 @@ class MachineOptions(NamedTuple):
     timeout_s: float | None = None
     abi: str = "bounce"
     bounce: BounceWishes = BounceWishes()
-    visible: str = "real"
     debug: bool = False
 
 

@@ -11,6 +11,7 @@ from kernel_model.bounce import FRAME_BYTES
 
 if TYPE_CHECKING:
     from emu.machine import Machine
+    from kernel_model.kernel import Kernel
 
 
 class StatisticsFile:
@@ -39,13 +40,20 @@ class StatisticsFile:
             "wall_s": round(time.monotonic() - self._wall_s, 6),
             "cpu_s": round(time.process_time() - self._cpu_s, 6),
             "peak_memory_bytes": kernel.frames.peak_bytes,
-            "kernel_entries": kernel.stats.kernel_entries,
+            "kernel_entries": kernel.stats.kernel_entries + kernel.stats.bounces,
             "bounces": kernel.stats.bounces,
             "real_syscalls": sum(kernel.stats.calls) + kernel.stats.unknown_calls,
             "redirected_returns": kernel.stats.redirected_returns,
             "bounce_frame_bytes": kernel.stats.bounces * FRAME_BYTES,
-            "user_stack_bytes_max": kernel.stats.user_stack_bytes_max,
+            "user_stack_bytes_max": user_stack_bytes_max(kernel),
             "page_faults": kernel.frames.faults,
             "unknown_calls": kernel.stats.unknown_calls,
             "syscalls": dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
         }
+
+
+def user_stack_bytes_max(kernel: Kernel) -> int:
+    """The most that one bounce took of the user's stack: frame, red zone and alignment."""
+    if kernel.bounce is None or kernel.bounce.in_task_page or not kernel.stats.bounces:
+        return 0
+    return FRAME_BYTES + kernel.arch.RED_ZONE_BYTES + kernel.stats.alignment_bytes_max

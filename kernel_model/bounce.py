@@ -9,8 +9,9 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kernel_model.mm.uaccess import copy_from_user
-from kernel_model.types import PAGE_SIZE, U64_MASK, SyscallError, UserPtr
+from kernel_model.mm.fault import W
+from kernel_model.mm.uaccess import copy_from_user, copy_to_user
+from kernel_model.types import PAGE_MASK, PAGE_SIZE, U64_MASK, SyscallError, UserPtr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,36 +27,44 @@ NO_CALL: Final = 0x1FFF_FFFF
 """The number that, flagged, stands for no call at all: the bounce ends and the result register stays."""
 FRAME: Final = Struct("<4Q")
 FRAME_BYTES: Final = FRAME.size
-_PACK: Final = FRAME.pack_into
-_UNPACK: Final[Callable[..., SyscallFrame]] = FRAME.unpack_from
-_R: Final = 1
-_W: Final = 2
-_PAGE_OFFSET: Final = PAGE_SIZE - 1
-_LAST_WHOLE: Final = PAGE_SIZE - FRAME_BYTES
+ALIGN_MASK: Final = U64_MASK & -16
+"""A frame's address is a multiple of 16, whatever SP is."""
+PACK_FRAME: Final = FRAME.pack_into
+UNPACK_FRAME: Final[Callable[..., SyscallFrame]] = FRAME.unpack_from
+LAST_WHOLE: Final = PAGE_SIZE - FRAME_BYTES
+"""The last place in a page where a frame does not reach into the next."""
 
 
 class BounceWishes(NamedTuple):
     """How a person wants bounces (`--bounce-*`), whatever the architecture.
 
     `check`: site (the instruction's own address) | slide (PC as the slide compares it). `frame`: stack | task-page.
-    `leave_by`: redirect | user. `calls`: all | legacy | names and numbers with commas.
+    `leave_by`: redirect | user. `calls`: all | legacy | names and numbers with commas. `visible`: real | origin, the
+    instruction that a flagged call is said to be made by.
     """
 
     check: str = "site"
     frame: str = "stack"
     leave_by: str = "redirect"
     calls: str = "all"
+    visible: str = "real"
 
 
 class BounceOptions(NamedTuple):
     """How one kernel makes bounces.
 
-    `check`: as above. `handler`: which of the vDSO's. `numbers`: the calls that bounce; None for all.
+    `check`, `visible`: as above. `handler`: which of the vDSO's. `numbers`: the calls that bounce; None for all.
     """
 
     check: str = "site"
     handler: str = "redirect"
     numbers: frozenset[int] | None = None
+    visible: str = "real"
+
+    @property
+    def in_task_page(self) -> bool:
+        """The frame is in a page of the task's own, and the user's stack is not touched."""
+        return self.handler == "task-page"
 
 
 class NoSuchBounce(Exception):
@@ -68,10 +77,10 @@ def bounce_options(wishes: BounceWishes, arch: str, handlers: Mapping[str, int])
     if handler not in handlers:
         raise NoSuchBounce(f"{arch} can't leave a bounce in user space: leave --bounce-return {handler} away")
     if wishes.calls == "all":
-        return BounceOptions(wishes.check, handler)
+        return BounceOptions(wishes.check, handler, None, wishes.visible)
     from kernel_model.syscalls.groups import numbers
 
-    return BounceOptions(wishes.check, handler, numbers(wishes.calls, arch))
+    return BounceOptions(wishes.check, handler, numbers(wishes.calls, arch), wishes.visible)
 
 
 class BadFrame(Exception):
@@ -82,31 +91,20 @@ class BadFrame(Exception):
         self.address = address
 
 
-def push_frame(mm: MemoryMap, address: int, number: int, sp: int, pc: int, flags: int) -> None:
+def push_frame(mm: MemoryMap, address: int, made: int, sp: int, pc: int, flags: int) -> None:
     """Write the frame at user address `address`, all of it or nothing; BadFrame. A stack below which it is grows."""
-    page = address & -PAGE_SIZE
-    entry = mm.pt.get(page, 0)
-    if entry & _W and address & _PAGE_OFFSET <= _LAST_WHOLE:
-        _PACK(mm.ram, (entry & -PAGE_SIZE) + (address & _PAGE_OFFSET), number, sp, pc, flags)
-        return
+    address = mm.arch.untag(address)
     last = address + FRAME_BYTES - 1 & U64_MASK
     for byte in (address, last):
-        if byte >= mm.task_size or not mm.access_page(byte & -PAGE_SIZE, _W):
-            raise BadFrame(max(address, byte & -PAGE_SIZE) if byte >= address else address)
-    data = FRAME.pack(number, sp, pc, flags)
-    for start in (0, FRAME_BYTES // 2):  # 16-byte aligned halves never cross a page
-        at = address + start
-        entry = mm.access_page(at & -PAGE_SIZE, _W)
-        offset = (entry & -PAGE_SIZE) + (at & _PAGE_OFFSET)
-        mm.ram[offset : offset + 16] = data[start : start + 16]
+        if byte >= mm.task_size or not mm.access_page(byte & PAGE_MASK, W):
+            raise BadFrame(max(address, byte & PAGE_MASK) if byte >= address else address)
+    copy_to_user(mm, UserPtr(address), FRAME.pack(made, sp, pc, flags))
 
 
 def pop_frame(mm: MemoryMap, address: int) -> SyscallFrame:
     """Copy the frame at user address `address`, once; BadFrame when it can't be read. It is not trusted."""
-    entry = mm.pt.get(address & -PAGE_SIZE, 0)
-    if entry & _R and address & _PAGE_OFFSET <= _LAST_WHOLE:
-        return _UNPACK(mm.ram, (entry & -PAGE_SIZE) + (address & _PAGE_OFFSET))
+    address = mm.arch.untag(address)
     try:
-        return _UNPACK(copy_from_user(mm, UserPtr(address), FRAME_BYTES))
+        return UNPACK_FRAME(copy_from_user(mm, UserPtr(address), FRAME_BYTES))
     except SyscallError:
         raise BadFrame(address) from None

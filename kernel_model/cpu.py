@@ -33,7 +33,10 @@ class Cpu(Protocol):
         """
 
     def leave_handler(self, number: int, sp: int, pc: int, flags: int) -> None:
-        """A bounce ends: the registers as its frame has them (x86-64: rcx and r11 too, as after any `syscall`)."""
+        """A bounce ends: the registers as its frame has them (x86-64: rcx and r11 too, as after any `syscall`).
+
+        `number` goes to its register, x8 or rax.
+        """
 
     def read_gregs(self) -> list[int]:
         """All general registers, unsigned, in the order of ptrace's user_regs_struct less what only ptrace has.

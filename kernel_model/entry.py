@@ -10,15 +10,36 @@ from typing import TYPE_CHECKING
 
 from kernel_model.abi import errno
 from kernel_model.abi.mman import PROT_READ, PROT_WRITE
-from kernel_model.bounce import FRAME_BYTES, NO_CALL, REDIRECT, BadFrame, pop_frame, push_frame
-from kernel_model.events import Bounced, RedirectedReturn, SyscallEnter, SyscallExit, UnknownSyscall
+from kernel_model.bounce import (
+    ALIGN_MASK,
+    FRAME_BYTES,
+    LAST_WHOLE,
+    NO_CALL,
+    PACK_FRAME,
+    REDIRECT,
+    UNPACK_FRAME,
+    BadFrame,
+    pop_frame,
+    push_frame,
+)
+from kernel_model.events import (
+    Bounced,
+    CallWaits,
+    FrameRefused,
+    RedirectedReturn,
+    SyscallEnter,
+    SyscallExit,
+    UnknownSyscall,
+)
 from kernel_model.exit import do_exit, exit_group
+from kernel_model.mm.fault import R, W
 from kernel_model.sched import BlockedCall
 from kernel_model.signal import deliver
-from kernel_model.types import U32_MASK, U64_MASK, KeepRegisters, SyscallError, TaskExit
+from kernel_model.types import PAGE_MASK, PAGE_OFFSET, U32_MASK, KeepRegisters, SyscallError, TaskExit
 from kernel_model.wait import Blocked
 
 if TYPE_CHECKING:
+    from kernel_model.bounce import SyscallFrame
     from kernel_model.kernel import Kernel
     from kernel_model.syscalls.declare import RawHandler
     from kernel_model.task import Task
@@ -46,37 +67,42 @@ class EntryPath:
         self._bouncing = options is not None
         if options is not None:
             self._check_bytes = 0 if options.check == "slide" else self._insn_bytes
+            self._show_origin = options.visible == "origin"
+            self._in_task_page = options.in_task_page
+            self._begin_bounce = self._bounce_by_page if options.in_task_page else self._bounce
             self._chosen = options.numbers
-            self._never_bounced = kernel.table.numbers_of("exit", "exit_group")
+            self._never_bounced = kernel.table.numbers_of("exit", "exit_group") | {NO_CALL}
 
     # -- system calls -------------------------------------------------------------------------------------------------
     def syscall(self) -> None:
         """A system call instruction trapped; the registers are the program's, PC is after the instruction."""
-        raw_number, sp, pc, flags, a0, a1, a2, a3, a4, a5 = self._read_call()
-        number = raw_number & U32_MASK
+        made, sp, pc, flags, a0, a1, a2, a3, a4, a5 = self._read_call()
+        number = made & U32_MASK
         task = self.current
-        self._stats.kernel_entries += 1
         if self._bouncing:
             mm = task.mm
             if not mm.vdso <= pc - self._check_bytes < mm.vdso_end:  # an old-style call
-                if mm.vdso and number not in self._never_bounced and not number & REDIRECT:
+                if mm.vdso and not number & REDIRECT and number not in self._never_bounced:
                     if self._chosen is None or number in self._chosen:
-                        self._bounce(task, raw_number, sp, pc, flags)
+                        self._begin_bounce(task, made, sp, pc, flags)
                         return
             elif number & REDIRECT:  # a flagged call: pop first, then call
-                pc = self._pop(task, sp, pc, flags)
-                number &= ~REDIRECT
-                if number == NO_CALL and pc >= 0:
-                    self._number_less_return(task)
-                if pc < 0 or number == NO_CALL:
+                frame = self._pop(task, sp, pc, flags)
+                if frame is None:
                     return
+                number ^= REDIRECT
+                if number == NO_CALL:
+                    self._number_less_return(task)
+                    return
+                made = frame[0]
+                if self._show_origin:
+                    pc = frame[2]
         handler = self._table.get(number) or self._resolve(number)
+        self._stats.kernel_entries += 1
         if number < 512:
             self._stats.calls[number] += 1
         if self._events.active:
-            self._events.emit(
-                SyscallEnter(task, number, self._table.name(number), (a0, a1, a2, a3, a4, a5), pc)
-            )
+            self._events.emit(SyscallEnter(task, number, self._table.name(number), (a0, a1, a2, a3, a4, a5), pc))
         try:
             result = handler(task, a0, a1, a2, a3, a4, a5)
         except SyscallError as error:
@@ -84,10 +110,10 @@ class EntryPath:
         except OSError as error:  # the host's word (kernel_model.host): its errno is Linux's
             result = -(error.errno or errno.EIO)
         except Blocked as blocked:
-            self._block(task, BlockedCall(handler, number, (a0, a1, a2, a3, a4, a5), blocked))
+            self._block(task, BlockedCall(handler, number, (a0, a1, a2, a3, a4, a5), blocked, made, pc))
             return
         except KeepRegisters:
-            if not self._call_is_over(task, number, (a0, a1, a2, a3, a4, a5), None):
+            if not self._call_is_over(task, number, made, (a0, a1, a2, a3, a4, a5), None):
                 self._schedule()
             return
         except TaskExit as gone:
@@ -96,63 +122,99 @@ class EntryPath:
             return
         self._write_result(result)
         if self._events.active or self.kernel.signal_work or -errno.MAX_ERRNO <= result <= -errno.ERESTARTSYS:
-            if not self._call_is_over(task, number, (a0, a1, a2, a3, a4, a5), result):
+            if not self._call_is_over(task, number, made, (a0, a1, a2, a3, a4, a5), result):
                 self._schedule()
 
     # -- the bounce ---------------------------------------------------------------------------------------------------
-    def _bounce(self, task: Task, number: int, sp: int, pc: int, flags: int) -> None:
+    def _bounce(self, task: Task, made: int, sp: int, pc: int, flags: int) -> None:
         """Push the frame, set PC to the handler, return to user mode. Nothing is executed."""
         mm = task.mm
-        new_sp = sp - self._reserved_bytes & -16 & U64_MASK
-        address = new_sp if new_sp < mm.task_size else self._arch.untag(new_sp)
+        frame = sp - self._reserved_bytes & ALIGN_MASK
+        offset = frame & PAGE_OFFSET
+        page = mm.pt.get(frame - offset, 0)
+        if page & W and offset <= LAST_WHOLE and page & PAGE_MASK not in mm.code_frames:
+            PACK_FRAME(mm.ram, (page & PAGE_MASK) + offset, made, sp, pc, flags)
+        else:
+            try:
+                push_frame(mm, frame, made, sp, pc, flags)
+            except BadFrame as bad:
+                self._bad_frame(task, frame, bad, pc - self._insn_bytes, PROT_WRITE)
+                return
+        self._stats.bounces += 1
+        if sp & 15:
+            self._stats.count_alignment(sp & 15)
+        self._enter_handler(mm.vdso_handler, frame, pc, flags)
+        if self._events.active or self.kernel.signal_work:
+            self._bounced(task, frame, (made, sp, pc, flags))
+
+    def _bounce_by_page(self, task: Task, made: int, sp: int, pc: int, flags: int) -> None:
+        """The same with the frame in the task's own page: the user's stack is not touched."""
+        frame = task.task_page
         try:
-            push_frame(mm, address, number, sp, pc, flags)
+            push_frame(task.mm, frame, made, sp, pc, flags)
         except BadFrame as bad:
-            self._bad_frame(task, bad, pc - self._insn_bytes, write=True)
+            self._bad_frame(task, frame, bad, pc - self._insn_bytes, PROT_WRITE)
             return
-        stats = self._stats
-        stats.bounces += 1
-        if sp - new_sp > stats.user_stack_bytes_max:  # noqa: PLR1730 (a call of max() in the hottest path)
-            stats.user_stack_bytes_max = sp - new_sp
-        self._enter_handler(mm.vdso_handler, new_sp, pc, flags)
+        self._stats.bounces += 1
+        cpu = self.kernel.cpu
+        gregs = cpu.read_gregs()
+        self._arch.enter_with_page(gregs, task.mm.vdso_handler, frame, pc, flags)
+        cpu.write_gregs(gregs)
+        if self._events.active or self.kernel.signal_work:
+            self._bounced(task, frame, (made, sp, pc, flags))
+
+    def _bounced(self, task: Task, frame: int, words: SyscallFrame) -> None:
+        """Tell who listens; a signal that came in meanwhile is delivered now, not after the real call."""
         if self._events.active:
-            self._events.emit(Bounced(task, number & U32_MASK, pc - self._insn_bytes, new_sp, (number, sp, pc, flags)))
+            made, _, pc, _ = words
+            self._events.emit(Bounced(task, made & U32_MASK, pc - self._insn_bytes, frame, words))
+        if self.kernel.signal_work:
+            self._after_exception()
 
-    def _pop(self, task: Task, sp: int, pc: int, flags: int) -> int:
-        """Make the registers what the old-style call itself would have made; the PC among them.
+    def _pop(self, task: Task, sp: int, pc: int, flags: int) -> SyscallFrame | None:
+        """Make the registers what the old-style call itself would have made; the frame that they are from.
 
-        `flags`: those of the handler. -1, and SIGSEGV, when the frame is bad.
+        `flags`: those of the handler. None, and SIGSEGV, when the frame is bad.
         """
         mm = task.mm
+        address = self._arch.page_of_handler(self.kernel.cpu.read_gregs()) if self._in_task_page else sp
+        offset = address & PAGE_OFFSET
+        page = mm.pt.get(address - offset, 0)
         try:
-            frame = pop_frame(mm, sp if sp < mm.task_size else self._arch.untag(sp))
-            number, old_sp, old_pc, new_flags = frame
-            if new_flags != flags:
-                allowed = self._arch.user_flags(new_flags)
+            if page & R and offset <= LAST_WHOLE:
+                frame = UNPACK_FRAME(mm.ram, (page & PAGE_MASK) + offset)
+            else:
+                frame = pop_frame(mm, address)
+            made, old_sp, old_pc, old_flags = frame
+            if old_flags != flags:
+                allowed = self._arch.user_flags(old_flags)
                 if allowed is None:
-                    raise BadFrame(sp)
-                new_flags = allowed
+                    raise BadFrame(self._arch.untag(address))
+                old_flags = allowed
         except BadFrame as bad:
-            self._bad_frame(task, bad, pc - self._insn_bytes, write=False)
-            return -1
+            self._bad_frame(task, address, bad, pc - self._insn_bytes, PROT_READ)
+            return None
         self._stats.redirected_returns += 1
-        self._leave_handler(number, old_sp, old_pc, new_flags)
+        self._leave_handler(made, old_sp, old_pc, old_flags)
         if self._events.active:
-            self._events.emit(RedirectedReturn(task, pc - self._insn_bytes, sp, frame))
-        return old_pc
+            self._events.emit(RedirectedReturn(task, pc - self._insn_bytes, address, frame))
+        return frame
 
     def _number_less_return(self, task: Task) -> None:
         """A handler that made no call of its own, or only unflagged ones, is done: the result register stays."""
-        if self.kernel.signal_work and not self._exit_work(task, None):
-            self._schedule()
+        self._stats.kernel_entries += 1
+        if self.kernel.signal_work:
+            self._after_exception()
 
-    def _bad_frame(self, task: Task, bad: BadFrame, pc: int, *, write: bool) -> None:
+    def _bad_frame(self, task: Task, frame: int, bad: BadFrame, pc: int, access: int) -> None:
         """SIGSEGV at the frame; PC is at the instruction and every other register as it was."""
         kernel = self.kernel
+        if self._events.active:
+            self._events.emit(FrameRefused(task, pc, frame, bad.address, access == PROT_WRITE))
         gregs = kernel.cpu.read_gregs()
         gregs[kernel.arch.PC_INDEX] = pc
         kernel.cpu.write_gregs(gregs)
-        deliver.force_bad_address(kernel, task, bad.address, PROT_WRITE if write else PROT_READ)
+        deliver.force_bad_address(kernel, task, bad.address, access)
         self._after_exception()
 
     # -- the table ----------------------------------------------------------------------------------------------------
@@ -171,18 +233,25 @@ class EntryPath:
             self._events.emit(UnknownSyscall(task, number & U32_MASK, pc))
         raise SyscallError(errno.ENOSYS)
 
-    def _call_is_over(self, task: Task, number: int, args: CallArgs, result: int | None) -> bool:
-        """Exit work: what listeners are told, restarts, signals. False when the task does not go on now."""
+    def _call_is_over(self, task: Task, number: int, made: int, args: CallArgs, result: int | None) -> bool:
+        """Exit work: what listeners are told, restarts, signals. False when the task does not go on now.
+
+        `made`: all 64 bits of the number as the program made the call, which a restart puts back.
+        """
         if self._events.active:
             self._events.emit(SyscallExit(task, number, self._table.name(number), args, result))
-        return self._exit_work(task, None if result is None else (number, args[0], result))
+        return self._exit_work(task, None if result is None else (made, args[0], result))
 
     # -- blocking, and whose turn it is -------------------------------------------------------------------------------
     def _block(self, task: Task, call: BlockedCall) -> None:
         """The call can't go on: the task sleeps, and whoever is next runs."""
-        self.kernel.sched.sleep(task, call)
-        if deliver.ends_wait(task, uninterruptible=call.blocked.uninterruptible):
-            self.kernel.sched.wake(task)
+        if self._events.active:
+            self._events.emit(CallWaits(task, call.number))
+        sched = self.kernel.sched
+        sched.sleep(task, call)
+        if (task.pending.mask | task.signal.shared_pending.mask) & ~task.blocked:
+            if deliver.ends_wait(task, uninterruptible=call.blocked.uninterruptible):
+                sched.wake(task)
         self._schedule()
 
     def _schedule(self) -> None:
@@ -230,14 +299,14 @@ class EntryPath:
             self.kernel.sched.sleep(task, call._replace(blocked=again))
             return False
         except KeepRegisters:
-            return self._call_is_over(task, call.number, args, None)
+            return self._call_is_over(task, call.number, call.made, args, None)
         except TaskExit as gone:
             self._exit(task, gone, call.number, args)
             return False
         task.call_state = None
         self._read_call()  # where and with which flags this task returns
         self._write_result(result)
-        return self._call_is_over(task, call.number, args, result)
+        return self._call_is_over(task, call.number, call.made, args, result)
 
     @staticmethod
     def _interrupted(blocked: Blocked) -> int:
@@ -270,7 +339,7 @@ class EntryPath:
     def _exit_work(self, task: Task, call: tuple[int, int, int] | None) -> bool:
         """Deliver what is pending; False when the task does not go on now.
 
-        `call`: (number, first argument, result) of the call that just ended, for restarts.
+        `call`: (number as made, first argument, result) of the call that just ended, for restarts.
         """
         kernel = self.kernel
         kernel.signal_work = False

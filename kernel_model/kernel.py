@@ -38,13 +38,18 @@ class Statistics:
         self.unknown_calls = 0
         self.bounces = 0
         self.redirected_returns = 0
-        self.user_stack_bytes_max = 0
-        """The most that one bounce took of the user's stack, alignment and red zone included."""
+        """Entries but for bounces, which are counted apart: virtual time does not see them."""
+        self.alignment_bytes_max = 0
+        """The most that one bounce took of the user's stack for alignment alone (`count_alignment`)."""
         self.calls: list[int] = [0] * 512
 
 
 class RandomSource:
     """Every random byte of a run: from the host, or repeatable under `--seed`."""
+    def count_alignment(self, size_bytes: int) -> None:
+        """A bounce's frame lies that much lower because SP was not a multiple of 16."""
+        self.alignment_bytes_max = max(self.alignment_bytes_max, size_bytes)
+
 
     def __init__(self, host: Host, seed: int | None) -> None:
         self.bytes: Callable[[int], bytes] = host.random_bytes

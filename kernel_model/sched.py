@@ -23,7 +23,10 @@ _LONELY_SLICES: Final = 100
 
 
 class BlockedCall(NamedTuple):
-    """A system call that could not go on: what to call again when its task wakes."""
+    """A system call that could not go on: what to call again when its task wakes.
+
+    `made`: all 64 bits of the number as the program made the call. `pc`: the instruction pointer that it shows.
+    """
 
     handler: RawHandler
     number: int
@@ -32,6 +35,8 @@ class BlockedCall(NamedTuple):
 
 
 class Scheduler:
+    made: int
+    pc: int
     """The run queue, and the tasks that sleep in a call (`task.blocked_call`).
 
     A sleeper whose call names wait queues, a time or host streams is woken by them. One that names nothing at all is

@@ -106,11 +106,13 @@ class Task:
         self.call_state: object | None = None
         """What a call that blocked must remember until it is made again (see `kernel_model.wait`)."""
         self.stopped_call: tuple[int, int, int] | None = None
-        """(number, first argument, result) of the call that was interrupted when the task was stopped."""
+        """(number as made, first argument, result) of the call that was interrupted when the task was stopped."""
         self.blocked_call: BlockedCall | None = None
         """The call it sleeps in; None while it runs or could."""
         self.context: object | None = None
         """Its registers (`Cpu.save_context`) while another task is on the CPU."""
+        self.task_page = 0
+        """Where the frames of its bounces go under `--bounce-frame task-page` (`kernel_model.task_page`)."""
         self.vfork_done: WaitQueue | None = None
         """Where the parent of a vfork waits for this child's execve or end."""
         self.exit_code: int | None = None

@@ -10,6 +10,7 @@ UserPtr = NewType("UserPtr", int)
 PAGE_SHIFT: Final = 12
 PAGE_SIZE: Final = 1 << PAGE_SHIFT
 PAGE_MASK: Final = -PAGE_SIZE
+PAGE_OFFSET: Final = PAGE_SIZE - 1
 U32_MASK: Final = 0xFFFF_FFFF
 U64_MASK: Final = 0xFFFF_FFFF_FFFF_FFFF
 

@@ -154,8 +154,7 @@ def machine_options(
         memory_bytes=values.memory_size(memory),
         timeout_s=None if timeout is None else values.timeout_seconds(timeout),
         abi=abi,
-        bounce=BounceWishes(**given),
-        visible=visible,
+        bounce=BounceWishes(**given, visible=visible),
         debug=Debug.wanted,
     )
     start_at = cwd or ("/" if root else os.getcwd())

@@ -6,8 +6,9 @@ from struct import Struct
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from emu.cpu import binding
-from emu.cpu.binding import Arm64CpReg, Engine, RegisterBatch, lib
+from emu.cpu.binding import Arm64CpReg, Engine, RegisterBatch
 from emu.cpu.engine import GuestRam, UnicornCpu
+from kernel_model.arch.aarch64 import HANDLER_CLEARS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,8 @@ _ONE: Final = Struct("<Q").pack_into
 _TWO: Final = Struct("<2Q").pack_into
 _THREE: Final = Struct("<3Q").pack_into
 _FOUR: Final = Struct("<4Q").pack_into
-_HANDLER_CLEARS: Final = 3 << 10 | 1 << 21 | 1 << 20  # BTYPE, SS, IL
+_RESULT_AT: Final = 32
+"""Where x0 is in the registers of a bounce that ends."""
 _U64: Final = (1 << 64) - 1
 
 # What the `max` model of this engine executes, by bit number of AT_HWCAP and AT_HWCAP2
@@ -67,10 +69,12 @@ class Aarch64Cpu(UnicornCpu):
         engine.hook(binding.UC_HOOK_INTR, binding.INTR_CALLBACK(self._make_trap()))
         self._enter = RegisterBatch(engine.handle, (REG_SP, REG_PC))
         self._enter_flags = RegisterBatch(engine.handle, (REG_SP, REG_PC, REG_PSTATE))
-        self._leave = RegisterBatch(engine.handle, (X[8], REG_SP, REG_PC, REG_PSTATE))
+        self._leave = RegisterBatch(engine.handle, (X[8], REG_SP, REG_PC, REG_PSTATE, X[0]))
+        self._leave_with_result = self._leave.args
+        self._leave.args = (*self._leave.args[:3], 4)  # x0, the fifth, stays as it is
         self._fpregs = RegisterBatch(engine.handle, (*_V, REG_FPSR, REG_FPCR), _USER_FPSIMD_STATE, _FPREGS_BYTES)
-        self._read_batch = lib.uc_reg_read_batch
-        self._write_batch = lib.uc_reg_write_batch
+        self._read_batch = binding.read_registers
+        self._write_batch = binding.write_registers
 
     def _enter_el0(self) -> None:
         """EL0, with what Linux lets user space do: floating point, cache maintenance, the counter."""
@@ -103,21 +107,30 @@ class Aarch64Cpu(UnicornCpu):
                     self.handler.exception(kinds.get(number, "undefined"))
             except BaseException as error:  # noqa: BLE001 (ctypes would swallow it)
                 self.fail(error)
+            if self._leaving:
+                self.settle()
 
         return trap
 
     def read_call(self) -> CallRegisters:
         """See `Cpu`."""
+        if self._leaving:
+            self.settle()
         call = self._call
-        self._read_batch(*call.read_args)
+        self._read_batch(*call.args)
         registers: CallRegisters = _CALL(call.values)
         return registers
 
     def write_result(self, value: int) -> None:
         """See `Cpu`."""
+        if self._leaving:
+            self._leaving = False
+            _ONE(self._leave.values, _RESULT_AT, value & _U64)
+            self._write_batch(*self._leave_with_result)
+            return
         result = self._result
         _ONE(result.values, 0, value & _U64)
-        self._write_batch(*result.write_args)
+        self._write_batch(*result.args)
 
     def set_counter(self, read_ns: Callable[[], int]) -> None:
         """See `UnicornCpu`: CNTVCT_EL0 is the host's CLOCK_MONOTONIC already."""
@@ -125,27 +138,27 @@ class Aarch64Cpu(UnicornCpu):
     def enter_handler(self, pc: int, sp: int, return_pc: int, flags: int) -> None:
         """See `Cpu`."""
         batch = self._enter
-        if flags & _HANDLER_CLEARS:
-            _THREE(self._enter_flags.values, 0, sp, pc, flags & ~_HANDLER_CLEARS)
+        if flags & HANDLER_CLEARS:
+            _THREE(self._enter_flags.values, 0, sp, pc, flags & ~HANDLER_CLEARS)
             batch = self._enter_flags
         else:
             _TWO(batch.values, 0, sp, pc)
-        self._write_batch(*batch.write_args)
+        self._write_batch(*batch.args)
 
     def leave_handler(self, number: int, sp: int, pc: int, flags: int) -> None:
         """See `Cpu`."""
         _FOUR(self._leave.values, 0, number, sp, pc, flags)
-        self._write_batch(*self._leave.write_args)
+        self._leaving = True
 
     def read_fpregs(self) -> bytes:
         """See `Cpu`."""
-        self._read_batch(*self._fpregs.read_args)
+        self._read_batch(*self._fpregs.args)
         return self._fpregs.values.tobytes()
 
     def write_fpregs(self, data: bytes) -> None:
         """See `Cpu`."""
         self._fpregs.values[:] = data
-        self._write_batch(*self._fpregs.write_args)
+        self._write_batch(*self._fpregs.args)
 
     def start_thread(self, pc: int, sp: int) -> None:
         """See `Cpu`."""

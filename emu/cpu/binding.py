@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import struct
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -51,15 +52,19 @@ INSN_CALLBACK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 CODE_CALLBACK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
 READ_CALLBACK: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 """For an instruction that the hook carries out itself: 1 skips the engine's way."""
+# The engine and the user data, which nobody looks at, are taken as bytes: those make no Python object.
 FILL_CALLBACK: Final = ctypes.CFUNCTYPE(
-    ctypes.c_bool, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int, ctypes.c_size_t, ctypes.c_void_p
+    ctypes.c_bool, ctypes.c_uint8, ctypes.c_uint64, ctypes.c_int, ctypes.c_size_t, ctypes.c_uint8
 )
 
 
-class TlbEntry(ctypes.Structure):
-    """`uc_tlb_entry`: the physical page, and UC_PROT_* bits."""
+TLB_ENTRY: Final = struct.Struct("=QI")
+"""`uc_tlb_entry`: the physical page, and UC_PROT_* bits."""
 
-    _fields_ = (("paddr", ctypes.c_uint64), ("perms", ctypes.c_uint32))
+
+def tlb_entry_at(address: int) -> memoryview:
+    """The memory of the entry that a callback is to fill in."""
+    return memoryview((ctypes.c_uint8 * TLB_ENTRY.size).from_address(address)).cast("B")
 
 
 class Arm64CpReg(ctypes.Structure):
@@ -102,14 +107,34 @@ def _load() -> ctypes.CDLL:
 lib: Final = _load()
 
 
+def _plain(pointer: ctypes.c_void_p) -> Any:
+    """A pointer as what ctypes passes on soonest; plain numbers are the like for integers."""
+    assert pointer.value is not None
+    return ctypes.byref(ctypes.c_char.from_address(pointer.value))
+
+
+def _registers(name: str) -> Any:
+    """A function that is over sooner than the interpreter's lock could be given away for it, and never fails."""
+    function = ctypes.PyDLL(lib._name)[name]
+    function.restype = None
+    return function
+
+
+read_registers: Final = _registers("uc_reg_read_batch")
+write_registers: Final = _registers("uc_reg_write_batch")
+_save_context: Final = _registers("uc_context_save")
+_restore_context: Final = _registers("uc_context_restore")
+_control: Final = _registers("uc_ctl")
+
+
 class RegisterBatch:
     """Registers that one call of the library reads or writes, each at its own place in a piece of memory.
 
     `values` is that memory, `offsets` where in it each register of `ids` has its bytes, as many as the engine says;
-    without them 8 bytes each, one after the other.
+    without them 8 bytes each, one after the other. `args`: what `read_registers` and `write_registers` take.
     """
 
-    __slots__ = ("_ids", "_pointers", "read_args", "values", "write_args")
+    __slots__ = ("_ids", "_pointers", "args", "values")
 
     def __init__(
         self, engine: ctypes.c_void_p, ids: Sequence[int], offsets: Sequence[int] = (), size_bytes: int = 0
@@ -120,18 +145,13 @@ class RegisterBatch:
         self.values = memoryview(buffer).cast("B")
         base = ctypes.addressof(buffer)
         self._pointers = (ctypes.c_void_p * count)(*(base + at for at in offsets or range(0, 8 * count, 8)))
-        self.read_args = self.write_args = (
-            engine,
-            ctypes.c_void_p(ctypes.addressof(self._ids)),
-            ctypes.c_void_p(ctypes.addressof(self._pointers)),
-            ctypes.c_int(count),
-        )
+        self.args = (_plain(engine), ctypes.byref(self._ids), ctypes.byref(self._pointers), count)
 
 
 class SavedContext:
     """A `uc_context`: all registers of an engine, in memory of the library's; `bytes` is that memory."""
 
-    __slots__ = ("bytes", "handle", "restore_args")
+    __slots__ = ("_args", "bytes", "handle")
 
     def __init__(self, engine: ctypes.c_void_p) -> None:
         self.handle = ctypes.c_void_p()
@@ -140,15 +160,15 @@ class SavedContext:
         size = int(lib.uc_context_size(engine))
         assert self.handle.value is not None
         self.bytes = memoryview((ctypes.c_char * size).from_address(self.handle.value)).cast("B")
-        self.restore_args = (engine, self.handle)
+        self._args = (_plain(engine), _plain(self.handle))
 
     def save(self) -> None:
         """The engine's registers into this context."""
-        lib.uc_context_save(*self.restore_args)
+        _save_context(*self._args)
 
     def restore(self) -> None:
         """This context's registers into the engine."""
-        lib.uc_context_restore(*self.restore_args)
+        _restore_context(*self._args)
 
 
 class Engine:
@@ -159,7 +179,7 @@ class Engine:
         self._check("uc_open", lib.uc_open(arch, mode, ctypes.byref(handle)))
         self.handle = handle
         self._callbacks: list[Any] = []
-        self._tlb_flush = (handle, self._ctl_word(UC_CTL_TLB_FLUSH, 0))
+        self._tlb_flush = (_plain(handle), self._ctl_word(UC_CTL_TLB_FLUSH, 0))
         self._tb_flush = (handle, self._ctl_word(UC_CTL_TB_FLUSH, 0))
         self._tb_remove = (handle, self._ctl_word(UC_CTL_TB_REMOVE_CACHE, 2))
 
@@ -255,7 +275,7 @@ class Engine:
 
     def flush_tlb(self) -> None:
         """Forget all address translations."""
-        lib.uc_ctl(*self._tlb_flush)
+        _control(*self._tlb_flush)
 
     def flush_code(self) -> None:
         """Forget all translated code."""

@@ -6,10 +6,10 @@ import ctypes
 import mmap
 from abc import ABC, abstractmethod
 from struct import Struct
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from emu.cpu import binding
-from emu.cpu.binding import Engine, RegisterBatch, SavedContext, TlbEntry, lib
+from emu.cpu.binding import Engine, RegisterBatch, SavedContext, lib
 from kernel_model.cpu import SLICE_BLOCKS
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ RAM_BASE: Final = 0x1_0000_0000
 _TLB_MIN_ENTRIES: Final = 256
 _TLB_MAX_ENTRIES: Final = 1 << 16
 _MAP_NORESERVE: Final = 0x4000
+_U64: Final = Struct("<Q")
 R, W, X = 1, 2, 4
 _SHARED_KIND: Final = 24
 """The bits of a page-table entry (`kernel_model.mm.fault`: COW, PINNED) that say whose its frame is."""
@@ -81,7 +82,12 @@ class UnicornCpu(ABC):
         self._denied: tuple[int, int] | None = None
         self._pc_bias = 0
         """What a PC written now must be less by: Unicorn adds 2 to RIP after its syscall hook."""
+        self._leaving = False
+        """A bounce has ended, and its registers are in `_leave` still: `write_result` writes them along with its own,
+        and all else that looks at registers has `settle` write them first."""
+        self._leave: RegisterBatch
         self._block_counter: BlockCounter | None = None
+        self.slice_blocks = SLICE_BLOCKS
         self._block_hook: ctypes.c_size_t | None = None
         self._pt_cell: list[dict[int, int]] = [{}]
         self._mm_cell: list[MemoryMap | None] = [None]
@@ -97,14 +103,16 @@ class UnicornCpu(ABC):
         self._call = RegisterBatch(engine.handle, self.CALL_REGISTERS)
         self._result = RegisterBatch(engine.handle, self.RESULT_REGISTERS)
         self._gregs = RegisterBatch(engine.handle, self.GREGS)
+        self._pc = RegisterBatch(engine.handle, (self.PC,))
         self._gregs_struct = Struct(f"<{len(self.GREGS)}Q")
 
     # -- memory -------------------------------------------------------------------------------------------------------
     def _make_fill(self) -> Callable[..., bool]:
         """The callback for a TLB miss: walk the live page table, or let the model handle the fault."""
         pt_cell, mm_cell, code_frames = self._pt_cell, self._mm_cell, self._code_frames
-        need_of, from_address, page_mask = _NEED, TlbEntry.from_address, self.PAGE_MASK
-        results: dict[int, Any] = {}
+        need_of, from_address, page_mask = _NEED, binding.tlb_entry_at, self.PAGE_MASK
+        pack = binding.TLB_ENTRY.pack_into
+        results: dict[int, memoryview] = {}
         fixed, remove_code = self._fixed_page, self.engine.remove_code
         removing = 0
         fills_left, flush = self._tlb_fills_left, self.flush_tlb
@@ -114,8 +122,7 @@ class UnicornCpu(ABC):
             try:
                 if removing:
                     # `remove_code` asks where the code is; the program itself may not fetch from here.
-                    result = from_address(result_at)
-                    result.paddr, result.perms = RAM_BASE + removing, X
+                    pack(from_address(result_at), 0, RAM_BASE + removing, X)
                     return True
                 fills_left[0] -= 1
                 if not fills_left[0]:
@@ -152,8 +159,7 @@ class UnicornCpu(ABC):
                     result = results[result_at]
                 except KeyError:
                     result = results[result_at] = from_address(result_at)
-                result.paddr = RAM_BASE + (entry & -4096)
-                result.perms = entry & 7
+                pack(result, 0, RAM_BASE + (entry & -4096), entry & 7)
                 return True
             except BaseException as error:  # noqa: BLE001 (ctypes would swallow it)
                 self.fail(error)
@@ -190,27 +196,37 @@ class UnicornCpu(ABC):
         self.engine.flush_code()
 
     # -- registers ----------------------------------------------------------------------------------------------------
+    def settle(self) -> None:
+        """Let the engine have the registers that `leave_handler` has put aside."""
+        if self._leaving:
+            self._leaving = False
+            binding.write_registers(*self._leave.args)
+
     def read_gregs(self) -> list[int]:
         """See `Cpu`."""
-        lib.uc_reg_read_batch(*self._gregs.read_args)
+        self.settle()
+        binding.read_registers(*self._gregs.args)
         return list(self._gregs_struct.unpack_from(self._gregs.values))
 
     def write_gregs(self, values: list[int]) -> None:
         """See `Cpu`."""
+        self.settle()
         self._gregs_struct.pack_into(self._gregs.values, 0, *values)
-        lib.uc_reg_write_batch(*self._gregs.write_args)
+        binding.write_registers(*self._gregs.args)
 
     def read_gregs_bytes(self) -> bytes:
         """See `Cpu`."""
+        self.settle()
         gregs = self._gregs
-        lib.uc_reg_read_batch(*gregs.read_args)
+        binding.read_registers(*gregs.args)
         return gregs.values.tobytes()
 
     def write_gregs_bytes(self, data: bytes | bytearray) -> None:
         """See `Cpu`."""
+        self.settle()
         gregs = self._gregs
         gregs.values[:] = data
-        lib.uc_reg_write_batch(*gregs.write_args)
+        binding.write_registers(*gregs.args)
 
     @abstractmethod
     def set_counter(self, read_ns: Callable[[], int]) -> None:
@@ -244,20 +260,26 @@ class UnicornCpu(ABC):
 
     def save_context(self, context: object | None) -> object:
         """See `Cpu`. The PC is kept beside the engine's context, which has it less `_pc_bias`."""
+        self.settle()
         if context is None:
             saved = self._spare_contexts.pop() if self._spare_contexts else TaskContext(self.engine)
         else:
             assert isinstance(context, TaskContext)
             saved = context
         saved.registers.save()
-        saved.pc = self.engine.read_register(self.PC) - self._pc_bias
+        pc = self._pc
+        binding.read_registers(*pc.args)
+        saved.pc = _U64.unpack_from(pc.values)[0] - self._pc_bias
         return saved
 
     def restore_context(self, context: object) -> None:
         """See `Cpu`."""
+        self.settle()
         assert isinstance(context, TaskContext)
         context.registers.restore()
-        self.engine.write_register(self.PC, context.pc + self._pc_bias)
+        pc = self._pc
+        _U64.pack_into(pc.values, 0, context.pc + self._pc_bias)
+        binding.write_registers(*pc.args)
 
     def free_context(self, context: object) -> None:
         """See `Cpu`."""
@@ -289,7 +311,7 @@ class UnicornCpu(ABC):
             self._report_fault(*self._denied)
         elif error == binding.UC_ERR_OK:
             if self._block_counter is not None:
-                self._block_counter.restart(SLICE_BLOCKS)
+                self._block_counter.restart(self.slice_blocks)
             self.handler.interrupted()
         elif error in (binding.UC_ERR_INSN_INVALID, binding.UC_ERR_EXCEPTION):
             self.handler.exception("undefined")
@@ -327,6 +349,7 @@ class UnicornCpu(ABC):
 
     def _resume_pc(self) -> int:
         """Where to go on."""
+        self.settle()
         return self.engine.read_register(self.PC)
 
     def stop(self) -> None:
@@ -369,7 +392,7 @@ class UnicornCpu(ABC):
                     self._block_counter = BlockCounter(stop)
                 except OSError:
                     return
-            self._block_counter.restart(SLICE_BLOCKS)
+            self._block_counter.restart(self.slice_blocks)
             self._block_hook = self.engine.hook(
                 binding.UC_HOOK_BLOCK, ctypes.c_void_p(self._block_counter.address)
             )

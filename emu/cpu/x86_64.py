@@ -7,9 +7,10 @@ from struct import Struct
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from emu.cpu import binding
-from emu.cpu.binding import Engine, RegisterBatch, SavedContext, X86Mmr, lib
+from emu.cpu.binding import Engine, RegisterBatch, SavedContext, X86Mmr
 from emu.cpu.engine import GuestRam, R, UnicornCpu, W, X
 from emu.cpu.x86_exceptions import forget_exception
+from kernel_model.arch.x86_64 import HANDLER_CLEARS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,9 +34,9 @@ _GREG_NAMES: Final = (
     "eflags",
 )  # fmt: skip
 _FIVE: Final = Struct("<5Q").pack_into
+_FOUR: Final = Struct("<4Q").pack_into
 _ONE: Final = Struct("<Q")
 _RIP_AT: Final = 8 * _GREG_NAMES.index("rip")
-_HANDLER_CLEARS: Final = 1 << 8 | 1 << 16 | 1 << 10 | 1 << 14 | 1 << 18  # TF, RF, DF, NT, AC
 _THREE: Final = Struct("<3Q").pack_into
 _U64: Final = (1 << 64) - 1
 
@@ -122,13 +123,17 @@ class X8664Cpu(UnicornCpu):
         self._scratch_context: SavedContext | None = None
         self._pc_after = 0
         self._flags = 0
-        self._enter = RegisterBatch(self.engine.handle, (REG_RSP, REG_RIP, REG_RCX, _R[3], REG_RFLAGS))
+        entered = (REG_RSP, REG_RIP, REG_RCX, _R[3])
+        self._enter = RegisterBatch(engine.handle, entered)
+        self._enter_with_flags = RegisterBatch(engine.handle, (*entered, REG_RFLAGS))
+        # r11 and the flags have the same value, and so the same place
+        self._leave = RegisterBatch(engine.handle, (REG_RAX, *entered, REG_RFLAGS), (0, 8, 16, 24, 32, 32), 40)
         # Two areas, for what a program wrote into the fields that are no register's is not to be read back.
         self._fpregs_read = RegisterBatch(engine.handle, _FXSAVE_REGISTERS, _FXSAVE_OFFSETS, _FXSAVE_BYTES + 2)
         self._fpregs_written = RegisterBatch(engine.handle, _FXSAVE_REGISTERS, _FXSAVE_OFFSETS, _FXSAVE_BYTES + 2)
         self._fpregs_read.values[_FXSAVE_MXCSR_MASK : _FXSAVE_MXCSR_MASK + 4] = (0xFFFF).to_bytes(4, "little")
-        self._read_batch = lib.uc_reg_read_batch
-        self._write_batch = lib.uc_reg_write_batch
+        self._read_batch = binding.read_registers
+        self._write_batch = binding.write_registers
         self.engine.hook(binding.UC_HOOK_INSN, binding.INSN_CALLBACK(self._make_syscall()), INS_SYSCALL)
         # The engine carries these out at any privilege; Linux refuses them to user space.
         # QUIRK: on x86-64 a SIGSEGV handler for in, out or sysenter runs only after the rest of their basic block.
@@ -172,6 +177,8 @@ class X8664Cpu(UnicornCpu):
                 self.handler.syscall()
             except BaseException as error:  # noqa: BLE001 (ctypes would swallow it)
                 self.fail(error)
+            if self._leaving:
+                self.settle()
             self._pc_bias = 0
 
         return syscall
@@ -238,8 +245,10 @@ class X8664Cpu(UnicornCpu):
 
     def read_call(self) -> CallRegisters:
         """See `Cpu`."""
+        if self._leaving:
+            self.settle()
         call = self._call
-        self._read_batch(*call.read_args)
+        self._read_batch(*call.args)
         number, sp, pc, flags, a0, a1, a2, a3, a4, a5 = _CALL(call.values)
         self._pc_after = pc = pc - self._pc_bias
         self._flags = flags
@@ -247,22 +256,31 @@ class X8664Cpu(UnicornCpu):
 
     def write_result(self, value: int) -> None:
         """See `Cpu`: `syscall` leaves the return address in rcx and the flags in r11."""
+        if self._leaving:
+            self._leaving = False
+            _ONE.pack_into(self._leave.values, 0, value & _U64)
+            self._write_batch(*self._leave.args)
+            return
         result = self._result
         _THREE(result.values, 0, value & _U64, self._pc_after, self._flags)
-        self._write_batch(*result.write_args)
+        self._write_batch(*result.args)
 
     def enter_handler(self, pc: int, sp: int, return_pc: int, flags: int) -> None:
         """See `Cpu`."""
         enter = self._enter
-        _FIVE(enter.values, 0, sp, pc + self._pc_bias, return_pc, flags, flags & ~_HANDLER_CLEARS)
-        self._write_batch(*enter.write_args)
+        if flags & HANDLER_CLEARS:
+            enter = self._enter_with_flags
+            _FIVE(enter.values, 0, sp, pc + self._pc_bias, return_pc, flags, flags & ~HANDLER_CLEARS)
+        else:
+            _FOUR(enter.values, 0, sp, pc + self._pc_bias, return_pc, flags)
+        self._write_batch(*enter.args)
 
     def leave_handler(self, number: int, sp: int, pc: int, flags: int) -> None:
         """See `Cpu`; `write_result` that follows is of the call that bounced."""
         self._pc_after, self._flags = pc, flags
-        enter = self._enter
-        _FIVE(enter.values, 0, sp, pc + self._pc_bias & _U64, pc, flags, flags)
-        self._write_batch(*enter.write_args)
+        leave = self._leave
+        _FIVE(leave.values, 0, number, sp, pc + self._pc_bias & _U64, pc, flags)
+        self._leaving = True
 
     def read_gregs(self) -> list[int]:
         """See `Cpu`."""
@@ -279,26 +297,28 @@ class X8664Cpu(UnicornCpu):
         """See `Cpu`."""
         if not self._pc_bias:
             return super().read_gregs_bytes()
+        self.settle()
         gregs = self._gregs
-        self._read_batch(*gregs.read_args)
+        self._read_batch(*gregs.args)
         values = gregs.values
         _ONE.pack_into(values, _RIP_AT, _ONE.unpack_from(values, _RIP_AT)[0] - self._pc_bias & _U64)
         return values.tobytes()
 
     def write_gregs_bytes(self, data: bytes | bytearray) -> None:
         """See `Cpu`."""
+        self.settle()
         gregs = self._gregs
         values = gregs.values
         values[:] = data
         if self._pc_bias:
             self._pc_after = pc = _ONE.unpack_from(values, _RIP_AT)[0]
             _ONE.pack_into(values, _RIP_AT, pc + self._pc_bias & _U64)
-        self._write_batch(*gregs.write_args)
+        self._write_batch(*gregs.args)
 
     def read_fpregs(self) -> bytes:
         """See `Cpu`."""
         area = self._fpregs_read.values
-        self._read_batch(*self._fpregs_read.read_args)
+        self._read_batch(*self._fpregs_read.args)
         area[_FXSAVE_FTW] = _abridged_tags(_TAG_WORD_OF(area, _FXSAVE_BYTES)[0])
         return area[:_FXSAVE_BYTES].tobytes()
 
@@ -306,7 +326,7 @@ class X8664Cpu(UnicornCpu):
         """See `Cpu`."""
         area = self._fpregs_written.values
         area[:] = data + _full_tags(data[_FXSAVE_FTW])
-        self._write_batch(*self._fpregs_written.write_args)
+        self._write_batch(*self._fpregs_written.args)
 
     def start_thread(self, pc: int, sp: int) -> None:
         """See `Cpu`."""

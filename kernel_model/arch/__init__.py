@@ -39,6 +39,8 @@ class Arch(Protocol):
     BRK_RND_PAGES: int
     STACK_ALIGN_RND_BYTES: int
     """How far arch_align_stack() moves the first stack pointer at most."""
+    HANDLER_CLEARS: int
+    """The flags that are clear while a bounce's handler runs."""
     SYSCALL_INSTRUCTION_BYTES: int
     """How far PC is past a syscall instruction when it traps."""
     RED_ZONE_BYTES: int
@@ -78,6 +80,17 @@ class Arch(Protocol):
 
     def untag(self, address: int) -> UserPtr:
         """A user address without the top byte that the CPU ignores (AArch64); unchanged elsewhere."""
+    def enter_with_page(self, gregs: list[int], handler: int, frame: int, pc: int, flags: int) -> None:
+        """Change `gregs` to those with which `handler` is entered whose frame is in the task's page, at `frame`.
+
+        `pc`, `flags`: the program's, after its instruction.
+        """
+        ...
+
+    def page_of_handler(self, gregs: list[int]) -> int:
+        """Where such a handler, about to make its flagged call, has the frame."""
+        ...
+
         ...
 
     def pack_stat(self, stat: Kstat) -> bytes:

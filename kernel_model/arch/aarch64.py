@@ -6,7 +6,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi import fcntl
-from kernel_model.types import UserPtr
+from kernel_model.types import U32_MASK, UserPtr
 
 if TYPE_CHECKING:
     from kernel_model.fs.inode import Kstat
@@ -24,6 +24,7 @@ MMAP_RND_BITS: Final = 18
 STACK_RND_PAGES: Final = 0x3FFFF
 BRK_RND_PAGES: Final = 0x3FFFF
 STACK_ALIGN_RND_BYTES: Final = 4096
+HANDLER_CLEARS: Final = 3 << 10 | 1 << 21 | 1 << 20  # BTYPE, SS, IL
 SYSCALL_INSTRUCTION_BYTES: Final = 4
 RED_ZONE_BYTES: Final = 0
 # signal_minsigstksz of arch/arm64/kernel/signal.c:minsigstksz_setup() for a CPU with FPSIMD only: sigframe, esr,
@@ -34,6 +35,7 @@ GREG_NAMES: Final = (*(f"x{i}" for i in range(31)), "sp", "pc", "pstate")
 PC_INDEX: Final = 32
 SP_INDEX: Final = 31
 RESULT_INDEX: Final = 0
+_PSTATE_INDEX: Final = 33
 NUMBER_INDEX: Final = 8
 HAS_TSC: Final = False
 HAS_TAGGED_ADDR: Final = True
@@ -89,6 +91,18 @@ def user_flags(flags: int) -> int | None:
 
 def untag(address: int) -> UserPtr:
     """Top-byte-ignore as `untagged_addr()`: an address of the kernel's, with bit 55 set, stays as it is."""
+def enter_with_page(gregs: list[int], handler: int, frame: int, pc: int, flags: int) -> None:
+    """See `Arch`."""
+    gregs[NUMBER_INDEX] = frame << 16 | gregs[NUMBER_INDEX] & U32_MASK
+    gregs[PC_INDEX] = handler
+    gregs[_PSTATE_INDEX] = flags & ~HANDLER_CLEARS
+
+
+def page_of_handler(gregs: list[int]) -> int:
+    """See `Arch`."""
+    return gregs[NUMBER_INDEX] >> 32 << 16
+
+
     return UserPtr(address if address >> 55 & 1 else address & (1 << 56) - 1)
 
 

@@ -23,6 +23,7 @@ MMAP_RND_BITS: Final = 28
 STACK_RND_PAGES: Final = 0x3FFFFF
 BRK_RND_PAGES: Final = 0x3FFFF
 STACK_ALIGN_RND_BYTES: Final = 8192
+HANDLER_CLEARS: Final = 1 << 8 | 1 << 16 | 1 << 10 | 1 << 14 | 1 << 18  # TF, RF, DF, NT, AC
 SYSCALL_INSTRUCTION_BYTES: Final = 2
 RED_ZONE_BYTES: Final = 128
 # arch/x86/kernel/signal.c:sigaltstack_size() for a CPU whose xstate is FXSAVE's 512 bytes only
@@ -35,6 +36,7 @@ GREG_NAMES: Final = (
 PC_INDEX: Final = 16
 SP_INDEX: Final = 15
 RESULT_INDEX: Final = 13
+_R11_INDEX, _RCX_INDEX, _EFLAGS_INDEX = 3, 14, 17
 NUMBER_INDEX: Final = 13
 HAS_TSC: Final = True
 HAS_TAGGED_ADDR: Final = False
@@ -67,6 +69,19 @@ def user_flags(flags: int) -> int | None:
 
 def untag(address: int) -> UserPtr:
     """See `Arch`: every bit counts."""
+def enter_with_page(gregs: list[int], handler: int, frame: int, pc: int, flags: int) -> None:
+    """See `Arch`."""
+    gregs[_RCX_INDEX] = frame
+    gregs[_R11_INDEX] = flags
+    gregs[PC_INDEX] = handler
+    gregs[_EFLAGS_INDEX] = flags & ~HANDLER_CLEARS
+
+
+def page_of_handler(gregs: list[int]) -> int:
+    """See `Arch`."""
+    return gregs[_RCX_INDEX]
+
+
     return UserPtr(address)
 
 
