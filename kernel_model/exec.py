@@ -447,6 +447,10 @@ def _begin_new_exec(task: Task, bprm: Binprm, *, dumpable: bool) -> MemoryMap:
         from kernel_model.exit import kill_other_threads
 
         kill_other_threads(task)
+    if task.signal.posix_timers:
+        from kernel_model.signal.posix_timers import exit_itimers
+
+        exit_itimers(kernel, task.signal)
     if old is not None:
         from kernel_model.exit import mm_release
 

@@ -109,6 +109,10 @@ def _group_is_gone(task: Task) -> None:
         from kernel_model.signal.timers import forget
 
         forget(kernel, tgid)
+    if task.signal.posix_timers:
+        from kernel_model.signal.posix_timers import exit_itimers
+
+        exit_itimers(kernel, task.signal)
     leader = kernel.tasks[tgid]
     leader.exit_code = task.signal.group_exit_code
     if tgid == kernel.init_tgid:

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from kernel_model.cpu import Cpu
     from kernel_model.fs.dentry import Mount
     from kernel_model.fs.mount import MountNamespace
+    from kernel_model.fs.inode import Inode
     from kernel_model.fs.streams import Streams
     from kernel_model.host import Host
     from kernel_model.mm.frames import FrameAllocator
+    from kernel_model.hrtimer import TimerQueue
     from kernel_model.task import Task
     from kernel_model.timekeeping import Timekeeper
     from kernel_model.vdso import Vdso
@@ -123,6 +125,8 @@ class Kernel:
         """The frame that holds `Arch.SIGTRAMP_CODE`; 0 until the first execve needs it."""
         self.timers: dict[int, dict[int, tuple[int, int]]] = {}
         """Running interval timers: tgid to ITIMER_* to (when it is due, then every), in ns."""
+        self.last_eventfd_id = -1
+        """What /proc tells of the newest eventfd."""
         self.signal_work = False
         """A signal may be deliverable to the running task: look before going back to it."""
         if arch is not None and cpu is not None:
@@ -131,6 +135,10 @@ class Kernel:
     def attach_cpu(self, arch: Arch, cpu: Cpu) -> None:
         """Give the machine its CPU: after the files are there, for the program says which kind it wants."""
         self.arch = arch
+        self.hrtimers: TimerQueue | None = None
+        """Timers of timerfd_create(2) and timer_create(2), once there has been one."""
+        self.anon_inodes: dict[bytes, Inode] = {}
+        """The inodes of files that are no more than a descriptor, by their names (`kernel_model.fs.anon`)."""
         self.cpu = cpu
         self.table = SyscallTable(arch.NAME)
 

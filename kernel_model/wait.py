@@ -6,7 +6,7 @@ What must survive between the calls (an absolute deadline, bytes already moved) 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kernel_model.abi.errno import ERESTARTSYS
 
@@ -16,16 +16,28 @@ if TYPE_CHECKING:
     from kernel_model.task import Task
 
 
-class WaitQueue:
-    """Tasks that wait for one thing, the one that came first in front."""
+class WakeListener(Protocol):
+    """Somebody who is told of each wake at once, without sleeping: an epoll set."""
 
-    __slots__ = ("_tasks",)
+    exclusive: bool
+    """Once one of these has taken a wake, those behind it are not told."""
+
+    def on_wake(self, events: int) -> bool:
+        """The queue was woken because of `events` (POLL* bits; 0: not known which); did that wake anybody?"""
+        ...
+
+
+class WaitQueue:
+    """Tasks that wait for one thing, the one that came first in front; and listeners."""
+
+    __slots__ = ("_listeners", "_tasks")
 
     def __init__(self) -> None:
         self._tasks: dict[int, Task] = {}
+        self._listeners: dict[WakeListener, None] | None = None
 
     def __bool__(self) -> bool:
-        return bool(self._tasks)
+        return bool(self._tasks or self._listeners)
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -38,9 +50,42 @@ class WaitQueue:
         """`task` waits no longer."""
         self._tasks.pop(task.pid, None)
 
-    def wake(self, count: int | None = None) -> int:
-        """Let the first `count` of them (all, if None) make their calls again; how many there were."""
-        tasks = list(self._tasks.values())[:count]
+    def listen(self, listener: WakeListener) -> None:
+        """Tell `listener` of each wake from now on."""
+        if self._listeners is None:
+            self._listeners = {}
+        self._listeners[listener] = None
+
+    def ignore(self, listener: WakeListener) -> None:
+        """Tell it no longer."""
+        if self._listeners:
+            self._listeners.pop(listener, None)
+
+    def _tell(self, events: int) -> None:
+        """Tell the listeners: all plain ones, and of the exclusive ones the first that makes use of it."""
+        exclusive = []
+        for listener in list(self._listeners or ()):
+            if listener.exclusive:
+                exclusive.append(listener)
+            else:
+                listener.on_wake(events)
+        for listener in exclusive:
+            if listener.on_wake(events):
+                return
+
+    def wake(self, count: int | None = None, events: int = 0) -> int:
+        """Let the first `count` tasks (all, if None) make their calls again; how many there were.
+
+        `events`: the POLL* bits that have come to hold, for listeners that care for some only.
+        """
+        if self._listeners:
+            self._tell(events)
+        waiting = self._tasks
+        if not waiting:
+            return 0
+        tasks = list(waiting.values())
+        if count is not None:
+            del tasks[count:]
         for task in tasks:
             task.kernel.sched.wake(task)
         return len(tasks)
@@ -70,7 +115,6 @@ class Blocked(Exception):
         on_signal: Callable[[], int] | None = None,
         uninterruptible: bool = False,
     ) -> None:
-        super().__init__()
         self.queues = queues
         self.deadline_ns = deadline_ns
         self.read_fds = read_fds

@@ -41,6 +41,8 @@ TIME_SETTOD_SEC_MAX: Final = KTIME_SEC_MAX - 30 * 365 * 24 * 3600
 
 TIMESPEC: Final = struct.Struct("<qq")
 TIMEVAL: Final = TIMESPEC
+ITIMERSPEC: Final = struct.Struct("<4q")
+"""it_interval, it_value."""
 TIMEZONE: Final = struct.Struct("<ii")
 TIME_T: Final = struct.Struct("<q")
 # struct __kernel_timex: modes, offset .. tolerance, time, tick .. stbcnt, tai, eleven words of padding

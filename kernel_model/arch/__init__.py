@@ -59,6 +59,8 @@ class Arch(Protocol):
     """`struct stat`."""
     STAT_OFFSETS: tuple[int, int, int]
     """Where st_mode, st_rdev and st_size stand in `struct stat`, for tracers."""
+    EPOLL_EVENT: Struct
+    """`struct epoll_event`: events, data."""
     HAS_TSC: bool
     """Is there a time stamp counter that prctl(2) knows of?"""
     HAS_TAGGED_ADDR: bool

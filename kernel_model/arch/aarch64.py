@@ -52,6 +52,8 @@ _OPEN_BITS: Final = (
 _OWN: Final = 0o740000
 _GENERIC: Final = fcntl.O_DIRECTORY | fcntl.O_NOFOLLOW | fcntl.O_DIRECT | fcntl.O_LARGEFILE
 
+EPOLL_EVENT: Final = Struct("<I4xQ")
+"""`struct epoll_event`, aligned here."""
 STAT_OFFSETS: Final = (16, 32, 48)
 STAT: Final = Struct("<QQIIIIQ8xqi4xqqQqQqQ8x")
 """`struct stat`: include/uapi/asm-generic/stat.h; 128 bytes."""

@@ -42,6 +42,8 @@ HAS_TSC: Final = True
 HAS_TAGGED_ADDR: Final = False
 SIGTRAMP_CODE: Final = b""
 
+EPOLL_EVENT: Final = Struct("<IQ")
+"""`struct epoll_event`, packed here."""
 STAT_OFFSETS: Final = (24, 40, 48)
 STAT: Final = Struct("<QQQIII4xQqqqqQqQqQ24x")
 """`struct stat`: arch/x86/include/uapi/asm/stat.h; 144 bytes."""

@@ -9,6 +9,7 @@ from kernel_model.types import SyscallError
 
 if TYPE_CHECKING:
     from kernel_model.fs.dentry import Path
+    from kernel_model.fs.eventpoll import EpollItem
     from kernel_model.fs.inode import Inode
     from kernel_model.mm.pagecache import AddressSpace
     from kernel_model.task import Task
@@ -41,7 +42,7 @@ class File:
     DISCARDS: ClassVar = False
     """What is written is thrown away unread: even a bad buffer will do (drivers/char/mem.c:write_null())."""
 
-    __slots__ = ("f_count", "f_flags", "f_owner", "f_path", "f_pos", "inode")
+    __slots__ = ("f_count", "f_ep", "f_flags", "f_owner", "f_path", "f_pos", "inode")
 
     def __init__(self, inode: Inode, path: Path | None, flags: int) -> None:
         self.inode = inode
@@ -51,6 +52,8 @@ class File:
         self.f_pos = 0
         self.f_count = 1
         self.f_owner: FileOwner | None = None
+        self.f_ep: list[EpollItem] | None = None
+        """Where epoll sets watch it; None as long as none does."""
 
     @property
     def readable(self) -> bool:
@@ -102,6 +105,10 @@ class File:
         """Wait queues that are woken when what `poll` says may have changed, of a kind that other tasks change."""
         return ()
 
+    def show_fdinfo(self, task: Task) -> bytes:
+        """What /proc/<pid>/fdinfo says of it beyond position and flags."""
+        return b""
+
     def mmap_mapping(self, task: Task, flags: int) -> AddressSpace:
         """The page cache that mmap(2) maps; ENODEV for a kind that can't be mapped."""
         raise SyscallError(errno.ENODEV)
@@ -115,6 +122,11 @@ class File:
 
     def release(self) -> None:
         """The last reference is gone."""
+
+
+def noop_llseek(self: File, task: Task, offset: int, whence: int) -> int:
+    """For a kind without positions that does not say so: lseek(2) is 0 and pread(2) ESPIPE (fs/libfs.c)."""
+    return self.f_pos
 
 
 class FilesStruct:
@@ -214,6 +226,10 @@ def put_file(file: File, task: Task | None) -> None:
             locks_remove_posix(file.inode, task.files)
     file.f_count -= 1
     if not file.f_count:
+        if file.f_ep is not None:
+            from kernel_model.fs.eventpoll import eventpoll_release
+
+            eventpoll_release(file)
         if file.inode.locks is not None:
             from kernel_model.fs.locks import locks_remove_file
 

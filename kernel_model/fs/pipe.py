@@ -87,6 +87,7 @@ class Pipe:
         """Up to `count` bytes out of the ring (pipe_read()'s inner loop); the rest of a packet is lost."""
         pieces = []
         bufs = self.bufs
+        was_full = len(bufs) >= self.max_usage
         while count and bufs:
             buf = bufs[0]
             end = min(buf.end, buf.start + count)
@@ -99,8 +100,8 @@ class Pipe:
                     break
             else:
                 buf.start = end
-        if self.wr_wait:
-            self.wr_wait.wake()
+        if was_full and self.wr_wait and len(bufs) < self.max_usage:
+            self.wr_wait.wake(events=POLLOUT)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def put_back(self, data: bytes) -> None:
@@ -150,7 +151,7 @@ class Pipe:
                 raise
             done += len(piece)
         if self.rd_wait:
-            self.rd_wait.wake()
+            self.rd_wait.wake(events=POLLIN)
         return done
 
     def set_size(self, size: int, *, privileged: bool) -> int:

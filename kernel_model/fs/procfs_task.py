@@ -391,7 +391,8 @@ def _fdinfo(target: Task, fd: int, task: Task) -> bytes:
     if fd in target.files.cloexec:
         flags |= O_CLOEXEC
     mnt_id = file.f_path.mnt.mnt_id if file.f_path is not None else 0
-    return b"pos:\t%d\nflags:\t0%o\nmnt_id:\t%d\nino:\t%d\n" % (file.f_pos, flags, mnt_id, file.inode.i_ino)
+    head = b"pos:\t%d\nflags:\t0%o\nmnt_id:\t%d\nino:\t%d\n" % (file.f_pos, flags, mnt_id, file.inode.i_ino)
+    return head + file.show_fdinfo(task)
 
 
 class ThreadsDir(TaskInode):

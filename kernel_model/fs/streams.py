@@ -168,6 +168,8 @@ class StreamFile(File):
 
     def read(self, task: Task, count: int) -> bytes:
         """What is there; waits for the first byte."""
+        if self.f_ep is not None:
+            forget_edges(self)
         try:
             return self.host.stream_read(self.read_fd, count)
         except BlockingIOError:
@@ -183,6 +185,8 @@ class StreamFile(File):
 
     def write(self, task: Task, data: bytes) -> int:
         """As much as the stream takes now; waits until it takes any."""
+        if self.f_ep is not None:
+            forget_edges(self)
         try:
             return self.host.stream_write(self.write_fd, data)
         except BlockingIOError:
@@ -240,8 +244,18 @@ class StreamFile(File):
             self.streams.put(self.write_fd)
 
 
+def forget_edges(file: File) -> None:
+    """For edge-triggered epoll: the guest has used the stream."""
+    from kernel_model.fs import eventpoll
+
+    eventpoll.forget_edges(file)
+
+
 class SeekableStreamFile(StreamFile):
     """A description over a host stream with a position, which stays the host's: a regular file, /dev/null."""
+
+    poll = File.poll
+    poll_sources = File.poll_sources
 
     __slots__ = ()
 

@@ -33,7 +33,7 @@ def ends_wait(task: Task, *, uninterruptible: bool) -> bool:
 
 def next_timer(kernel: Kernel) -> int | None:
     """When the next timer ends a sleep of whatever process, on CLOCK_MONOTONIC (ns); None for never."""
-    if not kernel.timers:
+    if not kernel.timers and not kernel.hrtimers:
         return None
     from kernel_model.signal.timers import next_due_ns
 
@@ -43,11 +43,11 @@ def next_timer(kernel: Kernel) -> int | None:
 def collect_host_signals(kernel: Kernel) -> None:
     """Send what came in from outside, and what timers have come to."""
     came_in = kernel.host.take_signals()
-    if came_in or kernel.timers:
+    if came_in or kernel.timers or kernel.hrtimers:
         from kernel_model.signal.timers import expire, take_in
 
         take_in(kernel, came_in)
-        if kernel.timers:
+        if kernel.timers or kernel.hrtimers:
             expire(kernel)
 
 
@@ -89,7 +89,7 @@ def do_signal(kernel: Kernel, task: Task, call: tuple[int, int, int] | None) -> 
     `call`: (number, first argument, result) of the call that just ended. Raises TaskExit when the task is killed.
     """
     restart = 0
-    if kernel.timers and kernel.clock.virtual:
+    if (kernel.timers or kernel.hrtimers) and kernel.clock.virtual:
         # Nothing outside tells when a virtual timer is due: every entry looks.
         collect_host_signals(kernel)
     if task.signal.tell_continued:
@@ -104,5 +104,7 @@ def do_signal(kernel: Kernel, task: Task, call: tuple[int, int, int] | None) -> 
         return
     global _deliver_pending
     if _deliver_pending is None:
-        from kernel_model.signal.action import deliver_pending as _deliver_pending
+        from kernel_model.signal import action
+
+        _deliver_pending = action.deliver_pending
     _deliver_pending(kernel, task, call if restart else None, restart)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kernel_model.kernel import Kernel
+    from kernel_model.signal.sighand import PendingSignals
     from kernel_model.task import Task
 
 KILL_BIT: Final = sigmask(SIGKILL)
@@ -74,13 +75,20 @@ def send_signal(kernel: Kernel, task: Task, info: SigInfo, *, group: bool = Fals
         # kill(2) gets through as the bare number
         if pending.mask & bit:
             return True
+    enqueue(kernel, task, info, group=group)
+    return True
+
+
+def enqueue(kernel: Kernel, task: Task, info: SigInfo, *, group: bool) -> PendingSignals:
+    """Make a signal pending, whether it is already or not, and see that somebody looks; where it is pending now."""
+    pending = task.signal.shared_pending if group else task.pending
     pending.add(info)
     if kernel.events.active:
-        kernel.events.emit(SignalSent(task, signal, info.code))
+        kernel.events.emit(SignalSent(task, info.signo, info.code))
     if task.sighand.signalfd_wqh is not None:
         task.sighand.signalfd_wqh.wake()
-    _complete(kernel, task, bit, group=group)
-    return True
+    _complete(kernel, task, 1 << info.signo - 1, group=group)
+    return pending
 
 
 def _continue(kernel: Kernel, task: Task) -> None:

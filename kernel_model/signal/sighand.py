@@ -12,6 +12,8 @@ from kernel_model.wait import WaitQueue
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from kernel_model.signal.posix_timers import PosixTimer
+
 
 class SigAction(NamedTuple):
     """`struct k_sigaction`. `handler`: SIG_DFL, SIG_IGN or an address; `mask` as `Task.blocked`."""
@@ -42,7 +44,8 @@ class SighandStruct:
 class SigInfo(NamedTuple):
     """`siginfo_t`: signo, errno, code, and the fields of its kind by Linux's names (pid, uid, addr, value, status ...).
 
-    `raw`: the whole structure as rt_sigqueueinfo(2) gave it; empty for one that the kernel made.
+    `raw`: the whole structure as rt_sigqueueinfo(2) gave it; empty for one that the kernel made. `timer`: whose it is,
+    who is told when it is taken.
     """
 
     signo: int
@@ -50,6 +53,7 @@ class SigInfo(NamedTuple):
     errno: int = 0
     fields: tuple[tuple[str, int], ...] = ()
     raw: bytes = b""
+    timer: PosixTimer | None = None
 
 
 class PendingSignals:
@@ -85,13 +89,29 @@ class PendingSignals:
             del self._queues[signal]
             self.mask &= ~(1 << signal - 1)
         self.count -= 1
-        return info
+        return info if info.timer is None else info.timer.take(info)
+
+    def discard(self, timer: PosixTimer) -> None:
+        """Take the signal of `timer` back."""
+        queue = self._queues.get(timer.signo, ())
+        for index, info in enumerate(queue):
+            if info.timer is timer:
+                del self._queues[timer.signo][index]
+                self.count -= 1
+                if not queue:
+                    del self._queues[timer.signo]
+                    self.mask &= ~(1 << timer.signo - 1)
+                return
 
     def flush(self, mask: int) -> None:
         """Forget the signals of `mask`."""
         if self.mask & mask:
             for signal in [number for number in self._queues if mask >> number - 1 & 1]:
-                self.count -= len(self._queues.pop(signal))
+                dropped = self._queues.pop(signal)
+                self.count -= len(dropped)
+                for info in dropped:
+                    if info.timer is not None:
+                        info.timer.flushed()
             self.mask &= ~mask
 
 
@@ -144,3 +164,6 @@ class SignalStruct:
         self.maxrss_pages = 0
         self.oom_score_adj = oom_score_adj
         self.nice = nice
+        self.posix_timers: dict[int, PosixTimer] = {}
+        """Those of timer_create(2), by number; `next_posix_timer_id`: the next one's."""
+        self.next_posix_timer_id = 0

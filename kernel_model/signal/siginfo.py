@@ -64,3 +64,27 @@ def unpack(signal: int, data: bytes) -> SigInfo:
     _, error, code = _HEAD.unpack_from(data)
     fields = tuple((name, _FIELDS[name].unpack_from(data, _OFFSETS[name])[0]) for name in ("pid", "uid", "value"))
     return SigInfo(signal, code, error, fields, _INT.pack(signal) + data[4:])
+
+
+_FAULTS: Final = frozenset((abi.SIGILL, abi.SIGFPE, abi.SIGSEGV, abi.SIGBUS, abi.SIGTRAP))
+_OWN_LAYOUTS: Final = {abi.SIGCHLD: "chld", abi.SIGSYS: "sys"}
+_SI_SIGIO: Final = -5
+_BUS_MCEERR: Final = (4, 5)
+
+
+def layout_of(signal: int, code: int) -> str:
+    """Which fields a siginfo has: kill, timer, poll, fault, mceerr, chld, rt or sys.
+
+    kernel/signal.c:siginfo_layout()
+    """
+    if abi.SI_USER < code < abi.SI_KERNEL:
+        if code <= _MAX_CODE.get(signal, 0):
+            if signal == abi.SIGBUS and code in _BUS_MCEERR:
+                return "mceerr"
+            return "fault" if signal in _FAULTS else _OWN_LAYOUTS.get(signal, "poll")
+        return "poll" if code <= _NSIGPOLL else "kill"
+    if code == abi.SI_TIMER:
+        return "timer"
+    if code == _SI_SIGIO:
+        return "poll"
+    return "rt" if code < 0 else "kill"

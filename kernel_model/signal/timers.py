@@ -94,6 +94,10 @@ def next_due_ns(kernel: Kernel) -> int | None:
             pending = task.signal.shared_pending.mask & sigmask(SIGALRM)
             if not pending and (task.blocked & sigmask(SIGALRM) or not is_ignored(task, SIGALRM)):
                 due.append(itimers[ITIMER_REAL][0])
+    if kernel.hrtimers:
+        timer_ns = kernel.hrtimers.next_due_ns()
+        if timer_ns is not None:
+            due.append(timer_ns)
     return min(due, default=None)
 
 
@@ -112,25 +116,30 @@ def expire(kernel: Kernel) -> None:
             send_signal(kernel, kernel.tasks[tgid], SigInfo(_SIGNALS[which], SI_KERNEL), group=True)
         if not itimers:
             del kernel.timers[tgid]
+    if kernel.hrtimers:
+        kernel.hrtimers.run()
     arm(kernel)
 
 
 def arm(kernel: Kernel) -> None:
     """Have the running task interrupted when the next timer is due, even if it does nothing but compute."""
-    if kernel.timers:
+    running = bool(kernel.timers or kernel.hrtimers)
+    if running:
         kernel.keep_preemptible()
     if kernel.clock.virtual:
-        kernel.signal_work |= bool(kernel.timers)
+        kernel.signal_work |= running
         return
-    if kernel.timers:
-        left_ns = min(
-            due_ns - itimer_clock_ns(kernel, which)
-            for itimers in kernel.timers.values()
-            for which, (due_ns, _) in itimers.items()
-        )
-        kernel.host.interrupt_after(max(left_ns, 1))
-    else:
+    if not running:
         kernel.host.interrupt_after(None)
+        return
+    left = [
+        due_ns - itimer_clock_ns(kernel, which)
+        for itimers in kernel.timers.values()
+        for which, (due_ns, _) in itimers.items()
+    ]
+    if kernel.hrtimers:
+        left.append(kernel.hrtimers.left_ns())
+    kernel.host.interrupt_after(max(min(left), 1))
 
 
 def forget(kernel: Kernel, tgid: int) -> None:

@@ -138,6 +138,20 @@ ItimerWhich = Annotated[int, Param("int", "enum", "itimer")]
 Itimerval = Annotated[UserPtr, Param("ptr", "struct", "itimerval")]
 OutItimerval = Annotated[UserPtr, Param("ptr", "outstruct", "itimerval")]
 
+# -- events ------------------------------------------------------------------------------------------------
+EventfdFlags = Annotated[int, Param("int", "flags", "eventfd")]
+TimerfdFlags = Annotated[int, Param("int", "flags", "timerfd")]
+TimerfdSetFlags = Annotated[int, Param("int", "flags", "timerfd_settime")]
+Itimerspec = Annotated[UserPtr, Param("ptr", "struct", "itimerspec")]
+OutItimerspec = Annotated[UserPtr, Param("ptr", "outstruct", "itimerspec")]
+SignalfdFlags = Annotated[int, Param("int", "flags", "signalfd")]
+SigEvent = Annotated[UserPtr, Param("ptr", "struct", "sigevent")]
+OutTimerId = Annotated[UserPtr, Param("ptr", "outstruct", "int")]
+EpollFlags = Annotated[int, Param("int", "flags", "epoll_create1")]
+EpollCtlOp = Annotated[int, Param("int", "enum", "epoll_ctl")]
+EpollEvent = Annotated[UserPtr, Param("ptr", "struct", "epoll_event")]
+EpollEvents = Annotated[UserPtr, Param("ptr", "outstruct", "epoll_event[]")]
+
 # -- memory ------------------------------------------------------------------------------------------------
 MmapProt = Annotated[int, Param("ulong", "flags", "prot")]
 MmapFlags = Annotated[int, Param("ulong", "flags", "mmap")]

@@ -101,7 +101,7 @@ class Timeout(NamedTuple):
     units_per_second: int
 
 
-def _deadline(task: Task, seconds: int, nanoseconds: int) -> int:
+def deadline_after(task: Task, seconds: int, nanoseconds: int) -> int:
     """A relative timeout as a time on CLOCK_MONOTONIC, 0 for one of no length; EINVAL.
     poll_select_set_timeout().
     """
@@ -111,7 +111,7 @@ def _deadline(task: Task, seconds: int, nanoseconds: int) -> int:
     return task.kernel.clock.monotonic_ns() + length_ns if length_ns else 0
 
 
-def _set_user_sigmask(task: Task, sigmask: UserPtr, sigsetsize: int) -> bool:
+def set_user_sigmask(task: Task, sigmask: UserPtr, sigsetsize: int) -> bool:
     """Replace the signal mask for as long as the call lasts; False for none given.
     kernel/signal.c:set_user_sigmask().
     """
@@ -125,7 +125,7 @@ def _set_user_sigmask(task: Task, sigmask: UserPtr, sigsetsize: int) -> bool:
     return True
 
 
-def _restore_sigmask(task: Task, waiting: Waiting) -> None:
+def restore_sigmask(task: Task, waiting: Waiting) -> None:
     """The call ends without a signal: its mask goes."""
     if waiting.masked and task.saved_sigmask is not None:
         task.blocked = task.saved_sigmask
@@ -226,7 +226,7 @@ def sys_poll(task: Task, ufds: PollFds, nfds: UInt, timeout: Int) -> int:
     elif timeout < 0:
         deadline_ns = None
     else:
-        deadline_ns = _deadline(task, *divmod(timeout * 1_000_000, NSEC_PER_SEC))
+        deadline_ns = deadline_after(task, *divmod(timeout * 1_000_000, NSEC_PER_SEC))
     return do_restart_poll(task, ufds, nfds, deadline_ns)
 
 
@@ -235,8 +235,8 @@ def sys_ppoll(task: Task, ufds: PollFds, nfds: UInt, tsp: Timespec, sigmask: Sig
     """ppoll(2), as the system call has it: `tsp` is written back."""
     waiting = task.call_state
     if not isinstance(waiting, Waiting):
-        deadline_ns = _deadline(task, *get_user(task.mm, tsp, TIMESPEC)) if tsp else None
-        waiting = Waiting(deadline_ns, _set_user_sigmask(task, sigmask, sigsetsize))
+        deadline_ns = deadline_after(task, *get_user(task.mm, tsp, TIMESPEC)) if tsp else None
+        waiting = Waiting(deadline_ns, set_user_sigmask(task, sigmask, sigsetsize))
     timeout = Timeout(tsp, TIMESPEC, NSEC_PER_SEC)
     try:
         ready = _do_poll(task, ufds, nfds, waiting)
@@ -245,10 +245,10 @@ def sys_ppoll(task: Task, ufds: PollFds, nfds: UInt, tsp: Timespec, sigmask: Sig
         blocked.on_signal = partial(_interrupted, task, waiting, timeout)
         raise
     except SyscallError:
-        _restore_sigmask(task, waiting)
+        restore_sigmask(task, waiting)
         _write_rest(task, waiting, timeout)
         raise
-    _restore_sigmask(task, waiting)
+    restore_sigmask(task, waiting)
     _write_rest(task, waiting, timeout)
     return ready
 
@@ -313,10 +313,10 @@ def _select(task: Task, n: int, sets: tuple[UserPtr, UserPtr, UserPtr], waiting:
         blocked.on_signal = partial(_interrupted, task, waiting, timeout)
         raise
     except SyscallError:
-        _restore_sigmask(task, waiting)
+        restore_sigmask(task, waiting)
         _write_rest(task, waiting, timeout)
         raise
-    _restore_sigmask(task, waiting)
+    restore_sigmask(task, waiting)
     _write_rest(task, waiting, timeout)
     return ready
 
@@ -331,7 +331,7 @@ def sys_select(task: Task, n: Int, inp: FdSet, outp: FdSet, exp: FdSet, tvp: Tim
             seconds, microseconds = get_user(task.mm, tvp, TIMEVAL)
             # C's division: towards zero, with the sign in the remainder
             more = abs(microseconds) // USEC_PER_SEC * (-1 if microseconds < 0 else 1)
-            deadline_ns = _deadline(task, seconds + more, (microseconds - more * USEC_PER_SEC) * NSEC_PER_USEC)
+            deadline_ns = deadline_after(task, seconds + more, (microseconds - more * USEC_PER_SEC) * NSEC_PER_USEC)
         waiting = Waiting(deadline_ns, masked=False)
     return _select(task, n, (inp, outp, exp), waiting, Timeout(tvp, TIMEVAL, USEC_PER_SEC))
 
@@ -346,6 +346,6 @@ def sys_pselect6(task: Task, n: Int, inp: FdSet, outp: FdSet, exp: FdSet, tsp: T
         mask_ptr = size = 0
         if sig:
             mask_ptr, size = get_user(task.mm, sig, _SIGSET_ARGPACK)
-        deadline_ns = _deadline(task, *get_user(task.mm, tsp, TIMESPEC)) if tsp else None
-        waiting = Waiting(deadline_ns, _set_user_sigmask(task, UserPtr(mask_ptr), size))
+        deadline_ns = deadline_after(task, *get_user(task.mm, tsp, TIMESPEC)) if tsp else None
+        waiting = Waiting(deadline_ns, set_user_sigmask(task, UserPtr(mask_ptr), size))
     return _select(task, n, (inp, outp, exp), waiting, Timeout(tsp, TIMESPEC, NSEC_PER_SEC))

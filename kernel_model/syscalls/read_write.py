@@ -23,7 +23,7 @@ from kernel_model.abi.fs import (
     SEEK_CUR,
     SEEK_HOLE,
 )
-from kernel_model.fs.file import File
+from kernel_model.fs.file import File, noop_llseek
 from kernel_model.mm.uaccess import (
     access_ok,
     copy_from_user,
@@ -100,7 +100,7 @@ def check_position(pos: int, count: int) -> None:
 
 def seekable(file: File) -> bool:
     """Can the kind be read or written at a position (FMODE_PREAD, FMODE_PWRITE)?"""
-    return type(file).llseek is not File.llseek
+    return type(file).llseek not in (File.llseek, noop_llseek)
 
 
 # -- moving contents --------------------------------------------------------------------------------------------------

@@ -48,6 +48,9 @@ def sys_rt_sigaction(task: Task, sig: Signal, act: kinds.SigAction, oact: kinds.
 
             if is_ignored(task, sig):
                 flush_everywhere(task, abi.sigmask(sig))
+        for timer in task.signal.posix_timers.values():
+            if timer.signo == sig:
+                timer.no_longer_ignored()
     if oact:
         put_user(task.mm, oact, abi.SIGACTION, old.handler, old.flags, old.restorer, old.mask)
     return 0

@@ -72,7 +72,15 @@ def _set_realtime(task: Task, seconds: int, nanoseconds: int) -> None:
         raise SyscallError(errno.EINVAL)
     if not task.cred.capable(CAP_SYS_TIME):
         raise SyscallError(errno.EPERM)
-    task.kernel.clock.set_realtime(seconds * abi.NSEC_PER_SEC + nanoseconds)
+    kernel = task.kernel
+    kernel.clock.set_realtime(seconds * abi.NSEC_PER_SEC + nanoseconds)
+    for sleeper in list(kernel.sched.timed.values()):
+        kernel.sched.wake(sleeper)  # one that sleeps until a time of day looks again
+    if kernel.hrtimers is not None:
+        from kernel_model.signal.timers import arm
+
+        kernel.hrtimers.clock_was_set()
+        arm(kernel)
 
 
 @syscall()

@@ -40,12 +40,17 @@ HEADERS = """
 #include <linux/random.h>
 #include <linux/rseq.h>
 #include <linux/securebits.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <sys/timex.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
