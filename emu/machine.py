@@ -60,6 +60,7 @@ class MachineOptions(NamedTuple):
     binds: Sequence[tuple[str, str, bool]] = ()
     seed: int | None = None
     virtual_time: bool = False
+    cpus: int = 1
     memory_bytes: int = 4 << 30
     timeout_s: float | None = None
     abi: str = "bounce"
@@ -77,10 +78,10 @@ class Machine:
     task: Task
     cpu: UnicornCpu
 
-    def __init__(self, options: MachineOptions) -> None:
-        """Raises StartError."""
+    def __init__(self, options: MachineOptions, host: RealHost | None = None) -> None:
+        """`host`: another host boundary than the machine we are on. Raises StartError."""
         self.options = options
-        self.host = RealHost()
+        self.host = host or RealHost()
         self.timed_out = False
         self._timer: Timer | None = None
         try:
@@ -91,6 +92,7 @@ class Machine:
                 frames=self._frames,
                 clock=Timekeeper(self.host, options.virtual_time),
                 seed=options.seed,
+                cpu_count=options.cpus,
             )
             self.kernel.binfmt_elf = loader.load
             self._build_tree()

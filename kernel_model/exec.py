@@ -463,6 +463,7 @@ def _begin_new_exec(task: Task, bprm: Binprm, *, dumpable: bool) -> MemoryMap:
             old.exit_mmap()
     task.signal.exit_signal = SIGCHLD
     task.rseq = type(task.rseq)()
+    task.rseq_event = False
     task.restart_block = None
     task.saved_sigmask = None
     task.sas = SigAltStack()

@@ -93,6 +93,8 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
     child.start_time_ns = kernel.clock.now_ns(CLOCK_BOOTTIME)
     child.clear_child_tid = args.child_tid if flags & CLONE_CHILD_CLEARTID else 0
     child.rseq = Rseq() if flags & CLONE_VM else task.rseq
+    child.rseq_event = bool(child.rseq.address)
+    child.pi_priority = 0
     child.vfork_done = WaitQueue() if flags & CLONE_VFORK else None
     child.context = _copy_thread(task, args)
     if flags & CLONE_CHILD_SETTID:
@@ -102,6 +104,10 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
         with suppress(SyscallError):
             put_user(task.mm, UserPtr(args.parent_tid), _TID, child.pid)
     kernel.tasks[child.pid] = child
+    if kernel.cpu_count > 1:
+        from kernel_model.placement import place
+
+        place(child)
     if child.pid == child.tgid:
         kernel.tasks[child.signal.parent_tgid].signal.children[child.pid] = None
     kernel.sched.enqueue(child)

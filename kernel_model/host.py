@@ -39,7 +39,6 @@ class HostIdentity(NamedTuple):
     gid: int
     groups: tuple[int, ...]
     hostname: str
-    cpu_count: int
 
 
 class HostTree(Protocol):

@@ -11,18 +11,19 @@ from kernel_model.syscalls.table import SyscallTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from random import Random
 
     from kernel_model.arch import Arch
     from kernel_model.binfmt import BinaryFormat
     from kernel_model.bounce import BounceOptions
     from kernel_model.cpu import Cpu
     from kernel_model.fs.dentry import Mount
-    from kernel_model.fs.mount import MountNamespace
     from kernel_model.fs.inode import Inode
+    from kernel_model.fs.mount import MountNamespace
     from kernel_model.fs.streams import Streams
     from kernel_model.host import Host
-    from kernel_model.mm.frames import FrameAllocator
     from kernel_model.hrtimer import TimerQueue
+    from kernel_model.mm.frames import FrameAllocator
     from kernel_model.task import Task
     from kernel_model.timekeeping import Timekeeper
     from kernel_model.vdso import Vdso
@@ -37,29 +38,32 @@ class Statistics:
 
     def __init__(self) -> None:
         self.kernel_entries = 0
+        """Entries but for bounces, which are counted apart: virtual time does not see them."""
         self.unknown_calls = 0
         self.bounces = 0
         self.redirected_returns = 0
-        """Entries but for bounces, which are counted apart: virtual time does not see them."""
         self.alignment_bytes_max = 0
         """The most that one bounce took of the user's stack for alignment alone (`count_alignment`)."""
         self.calls: list[int] = [0] * 512
 
-
-class RandomSource:
-    """Every random byte of a run: from the host, or repeatable under `--seed`."""
     def count_alignment(self, size_bytes: int) -> None:
         """A bounce's frame lies that much lower because SP was not a multiple of 16."""
         self.alignment_bytes_max = max(self.alignment_bytes_max, size_bytes)
 
 
+class RandomSource:
+    """Every random byte of a run: from the host, or repeatable under `--seed`."""
+
     def __init__(self, host: Host, seed: int | None) -> None:
         self.bytes: Callable[[int], bytes] = host.random_bytes
         """That many random bytes."""
+        self.chance: Random | None = None
+        """Under a seed: what chooses between tasks, a sequence of its own."""
         if seed is not None:
             from random import Random
 
             self.bytes = Random(seed).randbytes
+            self.chance = Random(f"tasks {seed}")
 
     def below(self, limit: int) -> int:
         """A number in [0, limit)."""
@@ -76,6 +80,7 @@ class Kernel:
         frames: FrameAllocator,
         clock: Timekeeper,
         seed: int | None = None,
+        cpu_count: int = 1,
         arch: Arch | None = None,
         cpu: Cpu | None = None,
     ) -> None:
@@ -93,8 +98,9 @@ class Kernel:
         """The reader of program files; set by whoever builds the machine."""
         self.shm_mnt: Mount | None = None
         """What memfd_create(2) makes its files on (`kernel_model.fs.memfd`)."""
-        self.cpu_count = self.identity.cpu_count
-        """What the guest is told of; in truth one CPU runs every task in turn."""
+        self.cpu_count = cpu_count
+        """Logical CPUs, which is what the guest is told of; in truth one engine runs every task in turn."""
+        self.chance = self.random.chance
         self.tasks: dict[int, Task] = {}
         self.current: Task
         """The task that runs, or ran last; set by whoever switches to it."""
@@ -103,6 +109,8 @@ class Kernel:
         self.vdso: Vdso | None = None
         """What execve maps; None for none."""
         self.sched = Scheduler(self)
+        if self.chance is not None or cpu_count > 1:
+            self.sched.choose()
         self.futexes = FutexTable()
         self.last_pid = 0
         """The last pid given out; `init_tgid` is the first process's, with which the machine ends."""
@@ -117,6 +125,8 @@ class Kernel:
         """The CPU is preemptible for longer than the scheduler needs that (`keep_preemptible`)."""
         self.last_ino = 0
         """The last inode number of a pipe or other file that is in no directory (fs/inode.c:get_next_ino())."""
+        self.last_eventfd_id = -1
+        """What /proc tells of the newest eventfd."""
         self.streams: Streams | None = None
         """The emulator's own streams, once a task has them."""
         self.hostname = self.identity.hostname.encode()
@@ -125,8 +135,10 @@ class Kernel:
         """The frame that holds `Arch.SIGTRAMP_CODE`; 0 until the first execve needs it."""
         self.timers: dict[int, dict[int, tuple[int, int]]] = {}
         """Running interval timers: tgid to ITIMER_* to (when it is due, then every), in ns."""
-        self.last_eventfd_id = -1
-        """What /proc tells of the newest eventfd."""
+        self.hrtimers: TimerQueue | None = None
+        """Timers of timerfd_create(2) and timer_create(2), once there has been one."""
+        self.anon_inodes: dict[bytes, Inode] = {}
+        """The inodes of files that are no more than a descriptor, by their names (`kernel_model.fs.anon`)."""
         self.signal_work = False
         """A signal may be deliverable to the running task: look before going back to it."""
         if arch is not None and cpu is not None:
@@ -135,12 +147,13 @@ class Kernel:
     def attach_cpu(self, arch: Arch, cpu: Cpu) -> None:
         """Give the machine its CPU: after the files are there, for the program says which kind it wants."""
         self.arch = arch
-        self.hrtimers: TimerQueue | None = None
-        """Timers of timerfd_create(2) and timer_create(2), once there has been one."""
-        self.anon_inodes: dict[bytes, Inode] = {}
-        """The inodes of files that are no more than a descriptor, by their names (`kernel_model.fs.anon`)."""
         self.cpu = cpu
         self.table = SyscallTable(arch.NAME)
+
+    def show_cpu(self) -> None:
+        """The running task is on another logical CPU than whoever ran before: getcpu in the vDSO tells it."""
+        if self.vdso is not None:
+            self.vdso.set_cpu(self.current.cpu)
 
     def keep_preemptible(self) -> None:
         """From now on something may want a computing task's attention: a timer, or a signal from outside."""

@@ -100,19 +100,25 @@ class Task:
         """SCHED_*; `rt_priority` and `sched_flags` (SCHED_FLAG_*) as sched_setattr(2) has them."""
         self.rt_priority = 0
         self.sched_flags = 0
+        self.pi_priority = 0
+        """The highest real-time priority of those that wait for a priority-inheritance lock of its."""
+        self.cpu = 0
+        """The logical CPU it is on."""
+        self.rseq_event = False
+        """It was switched out or moved: `kernel_model.signal.rseq` sees to that before it goes on."""
         self.cpus_mask: int | None = None
         """Logical CPUs it may run on, bit by bit; None for all."""
         self.thp_disable = False
         self.call_state: object | None = None
         """What a call that blocked must remember until it is made again (see `kernel_model.wait`)."""
+        self.task_page = 0
+        """Where the frames of its bounces go under `--bounce-frame task-page` (`kernel_model.task_page`)."""
         self.stopped_call: tuple[int, int, int] | None = None
         """(number as made, first argument, result) of the call that was interrupted when the task was stopped."""
         self.blocked_call: BlockedCall | None = None
         """The call it sleeps in; None while it runs or could."""
         self.context: object | None = None
         """Its registers (`Cpu.save_context`) while another task is on the CPU."""
-        self.task_page = 0
-        """Where the frames of its bounces go under `--bounce-frame task-page` (`kernel_model.task_page`)."""
         self.vfork_done: WaitQueue | None = None
         """Where the parent of a vfork waits for this child's execve or end."""
         self.exit_code: int | None = None

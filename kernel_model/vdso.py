@@ -59,6 +59,7 @@ class Vdso:
         self.image = image
         self._pack_vvar = pack_vvar
         self._seq = 0
+        self._cpu = 0
         self.size_bytes = page_align_up(len(image.elf))
         self._frames: list[int] = []
         self._vvar = 0
@@ -99,10 +100,16 @@ class Vdso:
         clock = kernel.clock
         self._seq += 2
         if clock.virtual:
-            page = self._pack_vvar(seq=self._seq, clock_mode=_MODE_REAL_CALL, base=[(0, 0)] * _CLOCKS)
+            page = self._pack_vvar(seq=self._seq, clock_mode=_MODE_REAL_CALL, base=[(0, 0)] * _CLOCKS, cpu=self._cpu)
         else:
             page = self._counting_page()
         kernel.frames.ram[self._vvar : self._vvar + len(page)] = page
+
+    def set_cpu(self, cpu: int) -> None:
+        """Tell which logical CPU the running task is on: one page will do, for no other task runs meanwhile."""
+        self._cpu = cpu
+        if self._frames:
+            self.update()
 
     def _counting_page(self) -> bytes:
         """The page for a counter that runs with CLOCK_MONOTONIC."""
@@ -118,5 +125,5 @@ class Vdso:
             base[number] = (seconds, nanoseconds << _SHIFT)
         return self._pack_vvar(
             seq=self._seq, clock_mode=_MODE_COUNTER, base=base, cycle_last=cycles, mult=cycle_ns << _SHIFT,
-            shift=_SHIFT, timezone=clock.timezone,
+            shift=_SHIFT, timezone=clock.timezone, cpu=self._cpu,
         )  # fmt: skip

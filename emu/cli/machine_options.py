@@ -18,6 +18,7 @@ from emu.cli.options import OneOf
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from emu.host.real import RealHost
     from emu.machine import Machine, MachineOptions
 
 _OPTIONS = (
@@ -77,13 +78,19 @@ _OPTIONS = (
     ),
     click.option("--clear-env", is_flag=True, help="Start from an empty environment instead of the host's."),
     click.option("--cwd", metavar="DIR", help="The guest's working directory (default: the one you are in)."),
-    click.option("--seed", metavar="N", help="Make random bytes and addresses the same in each run."),
+    click.option("--seed", metavar="N", help="Make random bytes, addresses and tasks' turns the same in each run."),
     click.option(
         "--time",
         type=OneOf(("host", "virtual")),
         default="host",
         metavar="host|virtual",
         help="Whose clock the guest sees (default: host); on the virtual one sleeping takes no time.",
+    ),
+    click.option(
+        "--cpus",
+        default="1",
+        metavar="N",
+        help="How many CPUs the guest sees (default: 1, for in truth one runs all its tasks in turn).",
     ),
     click.option(
         "--memory", default="4G", metavar="SIZE", help="The most memory the guest gets, as 512M or 4G (default: 4G)."
@@ -118,6 +125,7 @@ def machine_options(
     cwd: str | None,
     seed: str | None,
     time: str,
+    cpus: str,
     memory: str,
     timeout: str | None,
 ) -> MachineOptions:
@@ -151,6 +159,7 @@ def machine_options(
         binds=[values.bind(text) for text in bind],
         seed=None if seed is None else values.seed(seed),
         virtual_time=time == "virtual",
+        cpus=values.cpus(cpus),
         memory_bytes=values.memory_size(memory),
         timeout_s=None if timeout is None else values.timeout_seconds(timeout),
         abi=abi,
@@ -162,11 +171,11 @@ def machine_options(
     return wanted._replace(program=os.path.abspath(program) if isolate else program)
 
 
-def start(wanted: MachineOptions) -> Machine:
-    """The machine with its program loaded; CliError with the status that README's table says."""
+def start(wanted: MachineOptions, host: RealHost | None = None) -> Machine:
+    """The machine with its program loaded, on `host`; CliError with the status that README's table says."""
     from emu.machine import Machine, StartError
 
     try:
-        return Machine(wanted)
+        return Machine(wanted, host)
     except StartError as error:
         raise CliError(error.message, error.status) from error

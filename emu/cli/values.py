@@ -10,6 +10,7 @@ from emu.cli.errors import STATUS_NOT_FOUND, CliError
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
 MEMORY_MIN_BYTES = 16 << 20
+CPUS_MAX = 64
 
 
 def memory_size(text: str) -> int:
@@ -23,6 +24,13 @@ def memory_size(text: str) -> int:
     if not MEMORY_MIN_BYTES <= size <= 1 << 40:
         raise CliError(f"--memory: {text}: choose between 16M and 1T")
     return size & -4096
+
+
+def cpus(text: str) -> int:
+    """A number of logical CPUs."""
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= CPUS_MAX):
+        raise CliError(f"--cpus: '{text}': write a number from 1 to {CPUS_MAX}")
+    return int(text)
 
 
 def bind(text: str) -> tuple[str, str, bool]:
@@ -60,15 +68,26 @@ def seed(text: str) -> int:
     return value
 
 
-def check_calls(text: str) -> None:
-    """See that --bounce-set is all, legacy, or a list of calls that some architecture has."""
+def count(option: str, text: str) -> int:
+    """The value of `option`: a whole number from 1."""
+    try:
+        value = int(text, 0)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise CliError(f"{option}: '{text}' is no count: write a whole number from 1")
+    return value
+
+
+def check_calls(text: str, option: str = "--bounce-set") -> None:
+    """See that the value of `option` is all, legacy, or a list of calls that some architecture has."""
     if text in ("all", "legacy"):
         return
     from kernel_model.syscalls.groups import is_call, words_of
 
     for word in words_of(text):
         if not is_call(word):
-            raise CliError(f"--bounce-set: '{word}' is no call: write all, legacy, or a list such as read,openat,64")
+            raise CliError(f"{option}: '{word}' is no call: write all, legacy, or a list such as read,openat,64")
 
 
 def host_environment() -> dict[bytes, bytes]:

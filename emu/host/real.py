@@ -23,7 +23,7 @@ _REALTIME: Final = 0
 class RealHost(HostStreams):
     """`kernel_model.host.Host` on the operating system underneath."""
 
-    def __init__(self, fds: tuple[int, int, int] = STREAMS) -> None:
+    def __init__(self, fds: tuple[int, ...] = STREAMS) -> None:
         super().__init__(fds)
         self.on_timer: Callable[[], None] | None = None
         """Called when what `interrupt_after` asked for is due, **from another thread**."""
@@ -31,9 +31,7 @@ class RealHost(HostStreams):
 
     def identity(self) -> HostIdentity:
         """See `Host`."""
-        return HostIdentity(
-            os.getuid(), os.getgid(), tuple(os.getgroups()), os.uname().nodename, len(os.sched_getaffinity(0))
-        )
+        return HostIdentity(os.getuid(), os.getgid(), tuple(os.getgroups()), os.uname().nodename)
 
     def clock_ns(self, clock: int) -> int:
         """See `Host`."""

@@ -9,6 +9,7 @@ from kernel_model.abi.signal import NSIG, SIG_DFL, SIG_IGN, SIGCHLD
 from kernel_model.abi.time import NSEC_PER_SEC, USER_HZ
 from kernel_model.mm.fault import PINNED
 from kernel_model.mm.vma import VM_EXEC, VM_GROWSDOWN, VM_WRITE
+from kernel_model.placement import allowed_cpus
 from kernel_model.types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, U64_MASK, page_align_up
 
 if TYPE_CHECKING:
@@ -110,16 +111,18 @@ def stat(target: Task, *, whole: bool = True) -> bytes:
     user_ns, system_ns = target.kernel.clock.cpu_times_ns()
     tty_nr, tpgid = _terminal(target)
     threads = threads_of(target)
+    shown_priority = -1 - target.rt_priority if target.rt_priority else _DEFAULT_PRIORITY + signal.nice
     fields = (
         target.parent_pid, signal.pgrp, signal.session, tty_nr, tpgid, _PF_RANDOMIZE,
         target.min_flt, 0, target.maj_flt, 0,
         user_ns // _NS_PER_TICK, system_ns // _NS_PER_TICK, 0, 0,
-        _DEFAULT_PRIORITY + signal.nice, signal.nice, len(threads), 0, target.start_time_ns // _NS_PER_TICK,
+        shown_priority, signal.nice, len(threads), 0, target.start_time_ns // _NS_PER_TICK,
         usage.total * PAGE_SIZE, usage.resident, signal.rlim.get(RLIMIT_RSS, (U64_MASK, 0))[0],
         mm.start_code, mm.end_code, mm.start_stack, 0, 0,
         pending & _LEGACY_SIGNALS, target.blocked & _LEGACY_SIGNALS,
         ignored & _LEGACY_SIGNALS, caught & _LEGACY_SIGNALS,
-        0, 0, 0, SIGCHLD if whole or target.pid == target.tgid else -1, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, SIGCHLD if whole or target.pid == target.tgid else -1,
+        target.cpu, target.rt_priority, target.sched_policy, 0, 0, 0,
         mm.start_data, mm.end_data, mm.start_brk, mm.arg_start, mm.arg_end, mm.env_start, mm.env_end,
         target.exit_code or 0,
     )  # fmt: skip
@@ -146,7 +149,7 @@ def status(target: Task) -> bytes:
     mm = target.mm
     usage = MemoryUsage(mm)
     ignored, caught = _signal_masks(target)
-    cpus = target.kernel.cpu_count
+    cpus = allowed_cpus(target)
     name = target.comm.replace(b"\\", b"\\\\").replace(b"\n", b"\\n")
     kib = _KIB_PER_PAGE
     queued = target.pending.count + signal.shared_pending.count
@@ -201,8 +204,8 @@ def status(target: Task) -> bytes:
         b"Seccomp_filters:\t0",
         b"Speculation_Store_Bypass:\tunknown",
         b"SpeculationIndirectBranch:\tunknown",
-        b"Cpus_allowed:\t%s" % cpu_mask(cpus),
-        b"Cpus_allowed_list:\t%s" % cpu_list(cpus),
+        b"Cpus_allowed:\t%s" % mask_text(cpus),
+        b"Cpus_allowed_list:\t%s" % list_text(cpus),
         b"Mems_allowed:\t1",
         b"Mems_allowed_list:\t0",
         b"voluntary_ctxt_switches:\t0",
@@ -212,14 +215,32 @@ def status(target: Task) -> bytes:
     return b"\n".join(lines)
 
 
+def list_text(mask: int) -> bytes:
+    """The CPUs of `mask` as ranges (`%*pbl`)."""
+    ranges = []
+    cpu = 0
+    while mask >> cpu:
+        if mask >> cpu & 1:
+            first = cpu
+            while mask >> cpu + 1 & 1:
+                cpu += 1
+            ranges.append(b"%d" % cpu if cpu == first else b"%d-%d" % (first, cpu))
+        cpu += 1
+    return b",".join(ranges)
+
+
 def cpu_list(count: int) -> bytes:
     """CPUs 0 to `count` - 1 as sysfs writes lists."""
-    return b"0" if count == 1 else b"0-%d" % (count - 1)
+    return list_text((1 << count) - 1)
 
 
 def cpu_mask(count: int, first: int = 0) -> bytes:
     """CPUs `first` to `count` - 1 as a mask of 32-bit words in hexadecimal."""
-    mask = (1 << count) - (1 << first)
+    return mask_text((1 << count) - (1 << first))
+
+
+def mask_text(mask: int) -> bytes:
+    """The CPUs of `mask` (`%*pb`)."""
     words = []
     while mask:
         words.append(mask & 0xFFFF_FFFF)

@@ -174,7 +174,7 @@ def sys_get_robust_list(task: Task, pid: Pid, head_ptr: Ptr, size_ptr: Ptr) -> i
 
 @syscall()
 def sys_rseq(task: Task, rseq: Ptr, rseq_len: UInt, flags: RseqFlags, sig: Hex) -> int:
-    """rseq(2), in the order of kernel/rseq.c. One CPU: every id that the kernel writes is 0."""
+    """rseq(2), in the order of kernel/rseq.c."""
     sig &= 0xFFFF_FFFF
     own = task.rseq
     if flags & _RSEQ_FLAG_UNREGISTER:
@@ -198,4 +198,8 @@ def sys_rseq(task: Task, rseq: Ptr, rseq_len: UInt, flags: RseqFlags, sig: Hex) 
         raise SyscallError(errno.EFAULT)
     copy_to_user(task.mm, rseq, _RSEQ_HEAD.pack(0, 0, 0, 0, 0, 0))
     task.rseq = Rseq(rseq, rseq_len, sig)
+    if task.cpu or task.mm.users > 1:
+        from kernel_model.signal.rseq import write_ids
+
+        write_ids(task)
     return 0

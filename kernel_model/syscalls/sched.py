@@ -1,4 +1,4 @@
-"""Scheduling: asked for, checked and told; with one CPU and one task there is nothing to choose.
+"""Scheduling policies, priorities and CPUs, asked for, checked and told; `kernel_model.placement` heeds them.
 
 Order of checks as in kernel/sched/syscalls.c.
 """
@@ -66,15 +66,16 @@ def sys_sched_yield(task: Task) -> int:
     sched = task.kernel.sched
     sched.yield_to_others()
     if sched.runqueue:
+        sched.yielded = True
         task.kernel.need_resched = task.kernel.signal_work = True
     return 0
 
 
 @syscall()
 def sys_getcpu(task: Task, cpu: CpuPtr, node: CpuPtr, cache: Ptr) -> int:
-    """getcpu(2): CPU 0 of node 0."""
+    """getcpu(2): the logical CPU, of node 0."""
     if cpu:
-        put_user(task.mm, cpu, _UINT, 0)
+        put_user(task.mm, cpu, _UINT, task.cpu)
     if node:
         put_user(task.mm, node, _UINT, 0)
     return 0
@@ -121,6 +122,8 @@ def _set_scheduler(task: Task, target: Task, policy: int, flags: int, priority: 
         raise SyscallError(errno.EINVAL)
     if not task.cred.capable(CAP_SYS_NICE):
         _check_unprivileged(task, target, policy, flags, priority, nice)
+    if policy in _RT or target.sched_policy in _RT:
+        task.kernel.sched.real_time()
     target.sched_policy = policy
     target.rt_priority = priority
     target.sched_flags = flags & _FLAG_RESET_ON_FORK
@@ -145,7 +148,7 @@ def _check_unprivileged(task: Task, target: Task, policy: int, flags: int, prior
         raise SyscallError(errno.EPERM)
 
 
-@syscall(partial="The policy is kept and told; SCHED_DEADLINE is refused.")
+@syscall(partial="SCHED_BATCH and SCHED_IDLE are kept and told; SCHED_DEADLINE is refused.")
 def sys_sched_setscheduler(task: Task, pid: Pid, policy: SchedPolicy, param: SchedParam) -> int:
     """sched_setscheduler(2)."""
     if policy < 0 or not param or pid < 0:
@@ -157,7 +160,7 @@ def sys_sched_setscheduler(task: Task, pid: Pid, policy: SchedPolicy, param: Sch
     return 0
 
 
-@syscall(partial="The priority is kept and told.")
+@syscall()
 def sys_sched_setparam(task: Task, pid: Pid, param: SchedParam) -> int:
     """sched_setparam(2)."""
     if not param or pid < 0:
@@ -184,7 +187,7 @@ def sys_sched_getparam(task: Task, pid: Pid, param: OutSchedParam) -> int:
     return 0
 
 
-@syscall(partial="Policy, nice value and priority are kept and told; SCHED_DEADLINE and clamps are refused.")
+@syscall(partial="The nice value is kept and told; SCHED_DEADLINE and clamps are refused.")
 def sys_sched_setattr(task: Task, pid: Pid, attr: SchedAttr, flags: UInt) -> int:
     """sched_setattr(2). A size that the kernel does not know is E2BIG, and it says there which it does."""
     if not attr or pid < 0 or flags:
@@ -233,25 +236,25 @@ def sys_sched_getattr(task: Task, pid: Pid, attr: OutSchedAttr, size: UInt, flag
 # -- affinity ---------------------------------------------------------------------------------------------------------
 def all_cpus(task: Task) -> int:
     """The mask of the machine's logical CPUs."""
-    return (1 << task.kernel.identity.cpu_count) - 1
+    return (1 << task.kernel.cpu_count) - 1
 
 
 @syscall()
 def sys_sched_getaffinity(task: Task, pid: Pid, length: UInt, mask: OutCpuMask) -> int:
     """sched_getaffinity(2): the bytes written, not 0."""
-    if length * 8 < task.kernel.identity.cpu_count or length % 8:
+    if length * 8 < task.kernel.cpu_count or length % 8:
         raise SyscallError(errno.EINVAL)
     target = _find(task, pid)
     cpus = all_cpus(task) if target.cpus_mask is None else target.cpus_mask
-    count = min(length, max(_CPUMASK_BYTES, -(-task.kernel.identity.cpu_count // 64) * 8))
+    count = min(length, max(_CPUMASK_BYTES, -(-task.kernel.cpu_count // 64) * 8))
     copy_to_user(task.mm, mask, cpus.to_bytes(count, "little"))
     return count
 
 
-@syscall(partial="The mask is kept and told; every task runs on the one CPU there is.")
+@syscall()
 def sys_sched_setaffinity(task: Task, pid: Pid, length: UInt, mask: CpuMask) -> int:
     """sched_setaffinity(2)."""
-    count = min(length, max(_CPUMASK_BYTES, -(-task.kernel.identity.cpu_count // 64) * 8))
+    count = min(length, max(_CPUMASK_BYTES, -(-task.kernel.cpu_count // 64) * 8))
     wanted = int.from_bytes(copy_from_user(task.mm, mask, count), "little")
     target = _find(task, pid)
     if not _same_owner(task, target) and not task.cred.capable(CAP_SYS_NICE):
@@ -260,4 +263,10 @@ def sys_sched_setaffinity(task: Task, pid: Pid, length: UInt, mask: CpuMask) -> 
     if not allowed:
         raise SyscallError(errno.EINVAL)
     target.cpus_mask = allowed
+    if not allowed >> target.cpu & 1:
+        from kernel_model.placement import place
+
+        place(target)
+        if target is task and task.rseq_event:
+            task.kernel.signal_work = True
     return 0

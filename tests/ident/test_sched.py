@@ -105,7 +105,7 @@ def test_intervals(calls: Calls) -> None:
 
 
 def test_affinity(calls: Calls) -> None:
-    count = calls.task.kernel.identity.cpu_count
+    count = calls.task.kernel.cpu_count
     mask = calls.model.put(b"\xee" * 128)
     assert calls("sched_getaffinity", 0, 128, mask) == 8
     assert int.from_bytes(calls.model.get(mask, 8), "little") == (1 << count) - 1

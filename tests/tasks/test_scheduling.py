@@ -1,0 +1,54 @@
+"""Which task runs when, on which logical CPU: what can be seen of it from outside."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from guests.build import ARCHES, binary_path, discover
+from tests.harness import Outcome, emulator, run
+
+pytestmark = [pytest.mark.usefixtures("guests_built"), pytest.mark.parametrize("arch", ARCHES)]
+
+
+def guest(arch: str, name: str) -> Path:
+    return next(binary_path(one) for one in discover() if (one.arch, one.area, one.name) == (arch, "tasks", name))
+
+
+def run_guest(arch: str, name: str, *args: str, options: tuple[str, ...] = (), cwd: Path) -> Outcome:
+    return run([*emulator(*options), guest(arch, name), *args], cwd=cwd)
+
+
+def order(arch: str, cwd: Path, *options: str) -> bytes:
+    """The letters of three threads in the order in which they wrote them."""
+    seen = run_guest(arch, "order", "tell", options=options, cwd=cwd)
+    assert seen.status == 0, seen
+    return seen.stdout.split(b"\n")[0]
+
+
+def test_a_seed_repeats_the_interleaving(arch: str, tmp_path: Path) -> None:
+    seeds = [("--seed", str(seed)) for seed in range(4)]
+    orders = [order(arch, tmp_path, *seed) for seed in seeds]
+    assert [order(arch, tmp_path, *seed) for seed in seeds] == orders
+    assert len(set(orders)) == len(orders)
+    on_two = order(arch, tmp_path, "--seed", "1", "--cpus", "2")
+    assert order(arch, tmp_path, "--seed", "1", "--cpus", "2") == on_two
+
+
+def test_without_a_seed_turns_are_taken(arch: str, tmp_path: Path) -> None:
+    assert len(re.findall(rb"(.)\1*", order(arch, tmp_path))) > 3
+
+
+def test_rseq_a_preempted_section_is_aborted(arch: str, tmp_path: Path) -> None:
+    for cpus in ("1", "2"):
+        seen = run_guest(arch, "rseq", "counts", options=("--cpus", cpus), cwd=tmp_path)
+        assert (told := re.match(rb"lost 0 aborts (\d+)\n", seen.stdout)), seen
+        assert int(told[1]) > 0
+
+
+def test_rseq_the_same_code_loses_counts_without(arch: str, tmp_path: Path) -> None:
+    seen = run_guest(arch, "rseq", "plain", options=("--cpus", "1"), cwd=tmp_path)
+    assert (told := re.match(rb"lost (\d+) aborts 0\n", seen.stdout)), seen
+    assert int(told[1]) > 0
