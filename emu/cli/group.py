@@ -11,6 +11,9 @@ from emu.cli.errors import Debug
 # name: (module, one line for --help). The module has a click command of the same name.
 COMMANDS = {
     "run": ("emu.cli.run", "Run a Linux program of AArch64 or x86-64."),
+    "compare": ("emu.cli.compare", "Run a program under several ABIs; what differs, and what it costs."),
+    "step": ("emu.cli.step", "Run a program piece by piece, from bounce to bounce."),
+    "trace": ("emu.cli.trace", "Run a program and tell each bounce of it as a story."),
     "syscalls": ("emu.cli.syscalls", "Show which system calls are there, and how much of each."),
     "vdso": ("emu.cli.vdso", "Build, show or check the vDSO images."),
 }

@@ -67,8 +67,8 @@ class HostStreams:
     /dev/null, so that nothing of ours lands there, and is EBADF from then on.
     """
 
-    def __init__(self, fds: tuple[int, int, int] = STREAMS) -> None:
-        """`fds`: the host descriptors that are streams 0, 1 and 2."""
+    def __init__(self, fds: tuple[int, ...] = STREAMS) -> None:
+        """`fds`: the host descriptors that are streams 0, 1 and 2; none for a host with streams of its own."""
         self.on_signal: Callable[[int], None] | None = None
         """Called with each signal number as it comes, **from another thread**: to stop a compute loop."""
         self._signals: deque[int] = deque()

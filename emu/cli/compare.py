@@ -1,0 +1,175 @@
+"""`uabi-emu compare [options] PROGRAM [ARGS...]`: the same program under several ABIs, and what each call costs."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from emu.cli.errors import STATUS_TIMEOUT, CliError, Debug, complain
+from emu.cli.machine_options import machine_options, machine_options_of
+from emu.cli.options import OneOf, ProgramCommand
+
+if TYPE_CHECKING:
+    from emu.compare.report import Report
+    from emu.compare.run import Run
+    from emu.machine import MachineOptions
+
+STATUS_DIFFERENT = 1
+_NS_MAX = 1e9
+
+
+class _Nanoseconds(click.ParamType[float]):
+    """A time that a model is made with."""
+
+    name = "ns"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """See `click.ParamType`."""
+        try:
+            time_ns = float(value)
+        except ValueError:
+            time_ns = -1.0
+        if not 0 <= time_ns <= _NS_MAX:
+            assert param is not None
+            raise CliError(f"{param.opts[0]}: '{value}' is no time: write nanoseconds, for example 100 or 0.3")
+        return time_ns
+
+
+@click.command(
+    cls=ProgramCommand,
+    options_metavar="[options]",
+    context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
+    epilog="The status is 0 when the program did the same under each ABI, 1 when it did not; 124 after --timeout, 125 "
+    "when uabi-emu failed, 126 when PROGRAM can't be run, 127 when it was not found.",
+)
+@click.option(
+    "--abis",
+    default="bare,bounce",
+    metavar="LIST",
+    help="What to compare, the others with the first: bare, bounce, or variants such as bounce:task-page+legacy "
+    "(default: bare,bounce).",
+)
+@click.option(
+    "--entry-ns",
+    type=_Nanoseconds(),
+    default="100",
+    metavar="NS",
+    help="What one entry into the kernel is reckoned to cost (default: 100).",
+)
+@click.option(
+    "--instruction-ns",
+    type=_Nanoseconds(),
+    default="0.3",
+    metavar="NS",
+    help="What one instruction of a handler is reckoned to cost (default: 0.3).",
+)
+@click.option(
+    "--format",
+    "form",
+    type=OneOf(("text", "json")),
+    default="text",
+    metavar="text|json",
+    help="A report for people (default), or for programs.",
+)
+@click.option("--show-output", is_flag=True, help="Print what the program printed, once, before the report.")
+@machine_options_of
+@click.option("--debug", is_flag=True, help="Show a traceback when uabi-emu itself fails.")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="PROGRAM [ARGS]...")
+def compare(
+    words: tuple[str, ...],
+    abis: str,
+    entry_ns: float,
+    instruction_ns: float,
+    form: str,
+    show_output: bool,
+    debug: bool,
+    **given: Any,
+) -> int:
+    """Run PROGRAM once under each ABI. Tell what it did not do the same, then what its system calls cost on their way
+    into the kernel. All words after PROGRAM are the guest's."""
+    Debug.wanted = Debug.wanted or debug
+    if not words:
+        raise CliError("compare: no PROGRAM: say which program to compare; see 'uabi-emu compare --help'")
+    machines = _machines(abis, words, given)
+
+    from emu.compare.report import Model, Report
+    from emu.compare.run import run_all
+    from emu.compare.streams import SharedInput
+    from emu.machine import StartError
+
+    gc.enable()
+    try:
+        runs, differences = run_all(machines, SharedInput())
+    except StartError as error:
+        raise CliError(error.message, error.status) from error
+    late = [run.name for run in runs if run.timed_out]
+    if late:
+        complain(f"{words[0]}: killed after {machines[0][1].timeout_s:g} s under {late[0]}, as --timeout says")
+        return STATUS_TIMEOUT
+    if show_output:
+        _show(runs[0])
+    first = machines[0][1]
+    model = Model(entry_ns, instruction_ns)
+    _print(Report(words[0], runs, differences, model, first.seed, first.virtual_time), form)
+    return STATUS_DIFFERENT if differences else 0
+
+
+def _adapt_options() -> None:
+    """The machine's options are those of `run`, but that runs are to be the same unless somebody says otherwise."""
+    compare.params = [param for param in compare.params if param.name != "abi"]
+    for param in compare.params:
+        if isinstance(param, click.Option) and param.name == "seed":
+            param.default = "1"
+            param.help = "What random bytes and addresses are made of, the same in each run (default: 1)."
+        elif isinstance(param, click.Option) and param.name == "time":
+            param.default = "virtual"
+            param.help = "Whose clock the guest sees (default: virtual); on the host's no two runs are the same."
+
+
+_adapt_options()
+
+
+def _machines(abis: str, words: tuple[str, ...], given: dict[str, Any]) -> list[tuple[str, MachineOptions]]:
+    """Name and options of each machine."""
+    from emu.compare.abis import NoSuchAbi, parse
+
+    try:
+        wanted = parse(abis)
+    except NoSuchAbi as error:
+        raise CliError(f"--abis: {error}") from error
+    machines = [(abi.name, machine_options(words, abi=abi.abi, **abi.applied(given))) for abi in wanted]
+    for _, options in machines:
+        for host, guest, writable in options.binds:
+            if writable:
+                raise CliError(f"--bind: {host}:{guest}:rw: a run would see what the one before it wrote: bind it ro")
+    return machines
+
+
+def _show(run: Run) -> None:
+    """What the program printed, where it would have."""
+    for fd, output in sorted(run.outputs.items()):
+        data = bytes(output.kept)
+        while data:
+            data = data[os.write(fd, data) :]
+        if output.size_bytes > len(output.kept):
+            complain(f"the first {len(output.kept)} of {output.size_bytes} bytes: the rest was not kept")
+
+
+def _print(report: Report, form: str) -> None:
+    if form == "json":
+        from emu.compare.report import as_json
+
+        sys.stdout.write(as_json(report) + "\n")
+        return
+    from rich.console import Console
+
+    from emu.compare.report import print_text
+
+    console = Console(highlight=False, soft_wrap=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=80, color_system=None)
+    print_text(report, console)

@@ -1,0 +1,119 @@
+"""What system calls cost on the way into the kernel: entries, instructions of the handlers, user stack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from emu.cpu.watch import InstructionWatch
+from kernel_model.events import Bounced, Event, Execve, MappingChanged, RedirectedReturn, SyscallEnter
+from kernel_model.types import U64_MASK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from emu.machine import Machine
+    from kernel_model.task import Task
+
+_STACK_MAX_BYTES: Final = 4096
+"""Further from SP than any handler reaches: what is there is no stack of the bounce."""
+
+
+class CallCost:
+    """What one system call cost in a run, all calls of that name together."""
+
+    __slots__ = ("bounces", "calls", "entries", "instructions", "stack_bytes_max")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        """Real calls."""
+        self.bounces = 0
+        self.entries = 0
+        """Into the kernel: each bounce, each real call, and each return that makes no call."""
+        self.instructions = 0
+        """Executed in the vDSO's handlers."""
+        self.stack_bytes_max = 0
+        """The most that one bounce took of the user's stack: red zone, alignment, frame."""
+
+
+def total(costs: Iterable[CallCost]) -> CallCost:
+    """All of them together."""
+    result = CallCost()
+    for cost in costs:
+        result.calls += cost.calls
+        result.bounces += cost.bounces
+        result.entries += cost.entries
+        result.instructions += cost.instructions
+        result.stack_bytes_max = max(result.stack_bytes_max, cost.stack_bytes_max)
+    return result
+
+
+class Meter:
+    """A listener to all events of a machine's kernel, that watches the handlers' instructions too."""
+
+    def __init__(self, machine: Machine, code: tuple[int, int], before: Callable[[int, int], None]) -> None:
+        """`code`: the handlers, from the vDSO's start. `before`: told of each of their instructions (pc, bytes)."""
+        self._machine = machine
+        self._kernel = machine.kernel
+        self._code = code
+        self._before = before
+        self.costs: dict[str, CallCost] = {}
+        self._bounced: dict[int, Bounced] = {}
+        self._popped: Bounced | None = None
+        """The bounce that a flagged number has just ended; a call follows, or there was none."""
+        self._watches: dict[int, InstructionWatch] = {}
+        self._watching = machine.kernel.bounce is not None
+        machine.kernel.events.subscribe(self)
+        self._watch_handlers()
+
+    def _cost(self, name: str) -> CallCost:
+        cost = self.costs.get(name)
+        if cost is None:
+            cost = self.costs[name] = CallCost()
+        return cost
+
+    def __call__(self, event: Event) -> None:
+        """One event."""
+        popped, self._popped = self._popped, None
+        if isinstance(event, SyscallEnter):
+            cost = self._cost(event.name)
+            cost.calls += 1
+            cost.entries += 1
+            return
+        if popped is not None:
+            self._cost(self._kernel.table.name(popped.number)).entries += 1
+        if isinstance(event, Bounced):
+            self._bounced[event.task.pid] = event
+            cost = self._cost(self._kernel.table.name(event.number))
+            cost.bounces += 1
+            cost.entries += 1
+            self._reaches(cost, event.task, event.frame)
+        elif isinstance(event, RedirectedReturn):
+            self._popped = self._bounced.get(event.task.pid)
+        elif isinstance(event, Execve | MappingChanged):
+            self._watch_handlers()
+
+    def _reaches(self, cost: CallCost, task: Task, lowest: int) -> None:
+        """A bounce of `task` needs memory from `lowest` on, if that is on its stack."""
+        taken = self._bounced[task.pid].words[1] - lowest & U64_MASK
+        if cost.stack_bytes_max < taken < _STACK_MAX_BYTES:
+            cost.stack_bytes_max = taken
+
+    def _watch_handlers(self) -> None:
+        """See that the handlers are watched wherever they are mapped now."""
+        if not self._watching:
+            return
+        wanted = {task.mm.vdso for task in self._kernel.tasks.values() if task.mm.vdso}
+        for place in self._watches.keys() - wanted:
+            self._watches.pop(place).remove()
+        start, end = self._code
+        for place in wanted - self._watches.keys():
+            self._watches[place] = InstructionWatch(self._machine.cpu, self._on_instruction, place + start, place + end)
+
+    def _on_instruction(self, pc: int, size_bytes: int) -> None:
+        task = self._kernel.current
+        bounced = self._bounced.get(task.pid)
+        if bounced is not None:
+            cost = self._cost(self._kernel.table.name(bounced.number))
+            cost.instructions += 1
+            self._reaches(cost, task, self._machine.cpu.read_gregs()[self._kernel.arch.SP_INDEX])
+        self._before(pc, size_bytes)

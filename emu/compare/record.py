@@ -1,0 +1,244 @@
+"""What each task of a run did, call by call, and in which state the kernel left it."""
+
+from __future__ import annotations
+
+import zlib
+from struct import Struct
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from kernel_model.events import Bounced, Event, Execve, SignalDelivered, SyscallEnter, SyscallExit
+from kernel_model.syscalls.table import declared, names
+from kernel_model.types import PAGE_SIZE, U64_MASK
+
+if TYPE_CHECKING:
+    from kernel_model.kernel import Kernel
+    from kernel_model.mm.mm import MemoryMap
+    from vdso_image.image import VdsoImage
+
+AROUND_SP_BYTES: Final = 4096
+"""So much below and above the stack pointer is compared after each call."""
+_FRAME_SLOTS: Final = 3
+"""A frame's two slots, and the one below: a handler that returns by iretq needs a word there."""
+_SLOT_BYTES: Final = 16
+_POINTED_BYTES: Final = 256
+"""What is compared behind a pointer of which it is not known how much the call writes there."""
+_BUFFER_MAX_BYTES: Final = 1 << 16
+_R: Final = 1
+_INPUTS: Final = frozenset(("path", "string", "inbuf", "iovec", "argv", "ptr"))
+_CLONES: Final = frozenset(("clone", "clone3", "fork", "vfork"))
+_FIVE_WORDS: Final = Struct("<5Q")
+
+
+class _StackReturn(NamedTuple):
+    """An instruction that takes registers off the stack and goes on in the program."""
+
+    code: bytes
+    taken: tuple[tuple[int, int], ...]
+    """(index in `Cpu.read_gregs`, word on the stack)."""
+
+
+_STACK_RETURNS: Final = {"x86_64": _StackReturn(b"\x48\xcf", ((16, 0), (17, 2), (15, 3)))}
+"""iretq: rip, rflags and rsp. Elsewhere a bounce is ended by the kernel alone."""
+
+
+class State(NamedTuple):
+    """A task on its way back to the program: what the program can see of it."""
+
+    registers: bytes
+    """`Cpu.read_gregs_bytes`: all general registers, SP, PC and flags."""
+    floating_point: int
+    """CRC of the floating-point and vector registers with their control registers."""
+    tls: tuple[int, int]
+    stack: int
+    """CRC of the memory around SP."""
+    buffers: int
+    """CRC of what the call's pointers lead to."""
+
+
+class Call(NamedTuple):
+    """A real system call, or a signal: then `name` is the signal's, and `args` are its handler and si_code."""
+
+    name: str
+    args: tuple[int, ...]
+    result: int | None
+
+
+class Sink(Protocol):
+    """Takes what a `Recorder` finds: the entry `index` of a task is first begun, and ended some time later."""
+
+    def call(self, pid: int, index: int, call: Call) -> None:
+        """The task made a call, or took a signal."""
+
+    def state(self, pid: int, index: int, state: State) -> None:
+        """So it goes back to the program."""
+
+
+class _Holes:
+    """Where in an address space frames may have been left: slots of 16 bytes, by page."""
+
+    def __init__(self, pages: dict[int, set[int]] | None = None) -> None:
+        self.pages = pages or {}
+
+    def copy(self) -> _Holes:
+        return _Holes({page: set(slots) for page, slots in self.pages.items()})
+
+    def add(self, frame: int) -> None:
+        """A frame was, or would have been, at `frame`."""
+        for slot in range(frame - _SLOT_BYTES, frame + (_FRAME_SLOTS - 1) * _SLOT_BYTES, _SLOT_BYTES):
+            self.pages.setdefault(slot & -PAGE_SIZE, set()).add(slot)
+
+
+class Recorder:
+    """A listener to all events of a kernel that tells a `Sink` what each task does.
+
+    What a bounce's frame overwrites below SP is left out wherever memory is compared. That goes for every way into the
+    kernel, `bare` too: each call makes a hole where its frame would be, and a hole stays.
+    """
+
+    def __init__(self, kernel: Kernel, handlers: tuple[int, int], sink: Sink) -> None:
+        """`handlers`: where code of the vDSO runs in bounces only (`bounce_code`)."""
+        self._kernel = kernel
+        self._cpu = kernel.cpu
+        self._arch = kernel.arch
+        self._sink = sink
+        self._reserved_bytes = kernel.arch.RED_ZONE_BYTES + 2 * _SLOT_BYTES
+        self._stack_return = _STACK_RETURNS.get(kernel.arch.NAME)
+        self._count: dict[int, int] = {}
+        self._bounced: dict[int, Bounced] = {}
+        self._holes: dict[MemoryMap, _Holes] = {}
+        self._inherited: dict[int, _Holes] = {}
+        self._last_cloner = 0
+        self._unfinished: dict[int, list[tuple[int, SyscallExit]]] = {}
+        """Calls that are over while their bounce is not: a handler goes on after them."""
+        self._rows = names(kernel.arch.NAME)
+        self._pointers: dict[int, list[tuple[int, bool]]] = {}
+        self._handlers = handlers
+        kernel.events.subscribe(self)
+
+    def __call__(self, event: Event) -> None:
+        """One event."""
+        if isinstance(event, SyscallEnter):
+            self._enter(event)
+        elif isinstance(event, SyscallExit):
+            self._exit(event)
+        elif isinstance(event, Bounced):
+            self._bounced[event.task.pid] = event
+        elif isinstance(event, Execve):
+            self._holes[event.task.mm] = _Holes()
+        elif isinstance(event, SignalDelivered):
+            self._next(event.task.pid, Call(f"signal {event.signal}", (event.handler, event.info.code), None))
+
+    def _next(self, pid: int, call: Call) -> int:
+        index = self._count.get(pid, 0)
+        self._count[pid] = index + 1
+        self._sink.call(pid, index, call)
+        return index
+
+    def in_handler(self, mm: MemoryMap, pc: int) -> bool:
+        """Is `pc` in the part of the vDSO that ends bounces?"""
+        start, end = self._handlers
+        return mm.vdso != 0 and start <= pc - mm.vdso < end
+
+    # -- calls ---------------------------------------------------------------------------------------------------------
+    def _enter(self, event: SyscallEnter) -> None:
+        task = event.task
+        gregs = self._cpu.read_gregs()
+        sp = gregs[self._arch.SP_INDEX]
+        if self.in_handler(task.mm, gregs[self._arch.PC_INDEX]) and task.pid in self._bounced:
+            sp = self._bounced[task.pid].words[1]  # a plain call of the handler's
+        holes = self._holes_of(task.pid, task.mm)
+        holes.add(self._arch.untag(sp - self._reserved_bytes & -_SLOT_BYTES & U64_MASK))
+        if event.name in _CLONES:
+            self._inherited[task.pid] = holes.copy()
+            self._last_cloner = task.pid
+
+    def _holes_of(self, pid: int, mm: MemoryMap) -> _Holes:
+        """Those of an address space: a new one is a copy of its creator's, as that was when it made the call."""
+        holes = self._holes.get(mm)
+        if holes is None:
+            inherited = self._inherited.get(self._last_cloner)
+            holes = self._holes[mm] = inherited.copy() if inherited and pid not in self._count else _Holes()
+        return holes
+
+    def _exit(self, event: SyscallExit) -> None:
+        pid = event.task.pid
+        index = self._next(pid, Call(event.name, event.args, event.result))
+        gregs = self._cpu.read_gregs()
+        if self._stack_return is not None and self.in_handler(event.task.mm, gregs[self._arch.PC_INDEX]):
+            self._unfinished.setdefault(pid, []).append((index, event))
+            return
+        self._finish(index, event, self._cpu.read_gregs_bytes(), gregs[self._arch.SP_INDEX])
+
+    def before(self, pc: int, size_bytes: int) -> None:
+        """An instruction of the handlers is about to be executed (`emu.cpu.watch`): is it one that ends a bounce?"""
+        task = self._kernel.current
+        back = self._stack_return
+        if back is None or len(back.code) != size_bytes or not self._unfinished.get(task.pid):
+            return
+        if self._read(task.mm, pc, size_bytes, None) != back.code:
+            return
+        gregs = self._cpu.read_gregs()
+        words = _FIVE_WORDS.unpack(self._read(task.mm, gregs[self._arch.SP_INDEX], _FIVE_WORDS.size, None))
+        for register, word in back.taken:
+            gregs[register] = words[word]
+        index, event = self._unfinished[task.pid].pop()
+        registers = b"".join(value.to_bytes(8, "little") for value in gregs)
+        self._finish(index, event, registers, gregs[self._arch.SP_INDEX])
+
+    def _finish(self, index: int, event: SyscallExit, registers: bytes, sp: int) -> None:
+        task = event.task
+        cpu = self._cpu
+        mm = task.mm
+        holes = self._holes_of(task.pid, mm)
+        start = self._arch.untag(sp) - AROUND_SP_BYTES
+        stack = zlib.crc32(self._read(mm, start, 2 * AROUND_SP_BYTES, holes))
+        buffers = 0
+        for register, by_result in self._pointers_of(event):
+            count = min(max(event.result or 0, 0), _BUFFER_MAX_BYTES) if by_result else _POINTED_BYTES
+            if count and event.args[register]:
+                address = self._arch.untag(event.args[register])
+                buffers = zlib.crc32(self._read(mm, address, count, holes), buffers)
+        tls = cpu.get_tls(), cpu.get_gs()
+        state = State(registers, zlib.crc32(cpu.read_fpregs()), tls, stack, buffers)
+        self._sink.state(task.pid, index, state)
+
+    def _pointers_of(self, event: SyscallExit) -> list[tuple[int, bool]]:
+        """(register, how much is in the result) of each argument through which the call may write."""
+        known = self._pointers.get(event.number)
+        if known is None:
+            row = self._rows.get(event.number)
+            call = declared(row) if row else None
+            params = call.params() if call else []
+            known = self._pointers[event.number] = [
+                (register, param.show == "outbuf")
+                for register, (_, param) in enumerate(params)
+                if param.ctype == "ptr" and param.show not in _INPUTS
+            ]
+        return known
+
+    # -- memory, without touching it -----------------------------------------------------------------------------------
+    @staticmethod
+    def _read(mm: MemoryMap, start: int, count: int, holes: _Holes | None) -> bytes:
+        """`count` bytes at `start`: pages that are not there, or can't be read, as zeros; holes too."""
+        out = bytearray(count)
+        end = start + count
+        page = start & -PAGE_SIZE
+        while page < end:
+            first, last = max(page, start), min(page + PAGE_SIZE, end)
+            entry = mm.pt.get(page & U64_MASK, 0)
+            if entry & _R:
+                at = (entry & -PAGE_SIZE) + first - page
+                out[first - start : last - start] = mm.ram[at : at + last - first]
+            if holes is not None:
+                for slot in holes.pages.get(page, ()):
+                    low, high = max(slot, start), min(slot + _SLOT_BYTES, end)
+                    if low < high:
+                        out[low - start : high - start] = bytes(high - low)
+            page += PAGE_SIZE
+        return bytes(out)
+
+
+def bounce_code(image: VdsoImage) -> tuple[int, int]:
+    """Start and end, from the image's start, of the code that runs in bounces only."""
+    ours = [offset for name, offset in image.symbols.items() if name.startswith("__kernel_bounce")]
+    return min(ours), min((offset for offset in image.symbols.values() if offset > max(ours)), default=image.text[1])

@@ -1,0 +1,89 @@
+"""One run of a program: its machine made, watched, run and taken apart."""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING, NamedTuple
+
+from emu.compare.differences import Checker, Reference, compare_ends
+from emu.compare.files import changed_files
+from emu.compare.meter import Meter
+from emu.compare.record import Recorder, bounce_code
+from emu.compare.streams import CapturingHost
+from emu.machine import Machine
+from vdso_image.image import load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from emu.compare.differences import Difference
+    from emu.compare.meter import CallCost
+    from emu.compare.record import Sink
+    from emu.compare.streams import Output, SharedInput
+    from emu.machine import MachineOptions
+
+
+class Run(NamedTuple):
+    """What is known of a run that is over."""
+
+    name: str
+    arch: str
+    status: int
+    """As a shell shows it."""
+    signal: int
+    """What killed it, or 0."""
+    timed_out: bool
+    outputs: dict[int, Output]
+    """Of streams 1 and 2."""
+    files: dict[str, str]
+    """What it left in the tree that the host does not have, by path."""
+    costs: dict[str, CallCost]
+    """By system call."""
+
+
+def run_all(machines: Sequence[tuple[str, MachineOptions]], given: SharedInput) -> tuple[list[Run], list[Difference]]:
+    """Run each of `machines`, by name, with the same input: the runs, and in what they differ from the first.
+
+    A run that is killed for its time is the last. Raises StartError, and KeyboardInterrupt when we are to stop.
+    """
+    reference = Reference()
+    runs: list[Run] = []
+    differences: list[Difference] = []
+    for name, options in machines:
+        checker = Checker(name, reference, runs[0].arch) if runs else None
+        done = run(name, options, given, checker or reference)
+        runs.append(done)
+        if done.timed_out:
+            break
+        if checker is not None:
+            checker.finish()
+            differences += compare_ends(done, runs[0])
+            differences += checker.differences
+    return runs, differences
+
+
+def run(name: str, options: MachineOptions, given: SharedInput, sink: Sink) -> Run:
+    """Run one machine, and tell `sink` what its tasks do."""
+    host = CapturingHost(given)
+    machine = Machine(options, host)
+    kernel = machine.kernel
+    handlers = bounce_code(load(kernel.arch.NAME))
+    recorder = Recorder(kernel, handlers, sink)
+    meter = Meter(machine, handlers, recorder.before)
+    machine.begin()
+    try:
+        machine.cpu.run()
+        files = changed_files(kernel)
+    finally:
+        machine.close()
+    if host.interrupted is not None:
+        raise KeyboardInterrupt
+    killed_by = (machine.task.exit_code or 0) & 0x7F
+    result = Run(
+        name, kernel.arch.NAME, machine.status(), killed_by, machine.timed_out, host.outputs, files, meter.costs
+    )
+    machine.cpu.ram.release(0, machine.cpu.ram.size_bytes)
+    machine.cpu.engine.close()
+    del machine, kernel, recorder, meter
+    gc.collect()
+    return result
