@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from emu.cli.errors import CliError, Debug, complain
+from emu.cli.errors import CliError, Debug
 from emu.cli.machine_options import machine_options, machine_options_of, start
 from emu.cli.options import AfterEquals, ProgramCommand
+from emu.cli.running import run_to_its_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,8 +39,6 @@ def run(words: tuple[str, ...], strace: str | None, stats: str | None, debug: bo
         raise CliError("run: no PROGRAM: say which program to run; see 'uabi-emu run --help'")
     wanted = machine_options(words, **given)
 
-    from emu.report import FaultReporter
-
     statistics = _open_statistics(stats)
     trace = _open_trace(strace)
     machine = start(wanted)
@@ -48,13 +46,7 @@ def run(words: tuple[str, ...], strace: str | None, stats: str | None, debug: bo
         from emu.strace.tracer import Tracer
 
         Tracer(machine.kernel, trace).attach(machine.task, wanted.program, len(wanted.env))
-    report = FaultReporter(machine.kernel, words[0])
-    gc.freeze()
-    gc.enable()
-    status = machine.run()
-    report.print()
-    if machine.timed_out:
-        complain(f"{words[0]}: killed after {wanted.timeout_s:g} s, as --timeout says")
+    status = run_to_its_end(machine, words[0])
     if statistics is not None:
         statistics.write(machine, status)
     return status

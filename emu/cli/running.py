@@ -1,0 +1,25 @@
+"""The run itself, the same for every command that runs a program to its end."""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING
+
+from emu.cli.errors import complain
+
+if TYPE_CHECKING:
+    from emu.machine import Machine
+
+
+def run_to_its_end(machine: Machine, program: str) -> int:
+    """Run the guest, tell what killed it, and give the exit status; `program`: what the person called it."""
+    from emu.report import FaultReporter
+
+    report = FaultReporter(machine.kernel, program)
+    gc.freeze()
+    gc.enable()
+    status = machine.run()
+    report.print()
+    if machine.timed_out:
+        complain(f"{program}: killed after {machine.options.timeout_s:g} s, as --timeout says")
+    return status

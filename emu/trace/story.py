@@ -1,0 +1,118 @@
+"""What is told of one bounce, or of one call that did not bounce."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from kernel_model.types import U64_MASK
+
+if TYPE_CHECKING:
+    from emu.disasm import Instruction
+    from emu.places import Place
+
+RETURNED = "returned"
+"""The call is over, and the task goes on after its instruction."""
+INTERRUPTED = "interrupted"
+"""The call is over without a result: a signal comes first, and what it returns, or whether it is made again, comes
+after."""
+REPLACED = "replaced"
+"""The call replaced the registers (execve, rt_sigreturn): the task goes on elsewhere."""
+NO_CALL = "no-call"
+"""The bounce ended by the number that stands for no call."""
+REWOUND = "rewound"
+"""A signal found the task in the handler: it is back at its own instruction."""
+REFUSED = "refused"
+"""The frame could not be pushed, or not be popped: SIGSEGV."""
+FAULT = "fault"
+"""An instruction of the handler could not be executed: a signal."""
+LEFT = "left"
+"""The handler was left in the middle, by the handler of a signal."""
+GONE = "gone"
+"""The task ended."""
+UNFINISHED = "unfinished"
+"""The run, or the trace, ended first."""
+
+
+class Step(NamedTuple):
+    """An instruction of the handler, and the registers that it changed (PC apart)."""
+
+    instruction: Instruction
+    changed: tuple[tuple[str, int], ...]
+
+
+class Cost(NamedTuple):
+    """What bounces cost: kernel entries, instructions of handlers, bytes of the user's stack taken at once."""
+
+    kernel_entries: int
+    instructions: int
+    user_stack_bytes: int
+
+
+NOTHING: Final = Cost(0, 0, 0)
+
+
+@dataclass(slots=True)
+class Story:
+    """One bounce, or one call that did not bounce. Addresses are the guest's."""
+
+    kind: str
+    """bounce, call (one that did not bounce), or forged (a flagged call that no bounce came before)."""
+    index: int
+    """Stories of a kind count from 1."""
+    task: int
+    process: int
+    task_name: str
+    number: int
+    name: str
+    site: Place | None = None
+    """The system call instruction."""
+    code: tuple[Instruction, ...] = ()
+    """The instruction before the site (where it can be told), the site's own, and the one behind it."""
+    reason: str = ""
+    """Why a call did not bounce: bare, exit, vdso, no-vdso, flag, not-chosen."""
+    compared: int = 0
+    """What was compared with the vDSO's bounds."""
+    vdso: tuple[int, int] = (0, 0)
+    """Those bounds."""
+    frame: int | None = None
+    words: tuple[int, ...] = ()
+    """The frame as it was pushed."""
+    in_task_page: bool = False
+    red_zone_bytes: int = 0
+    return_place: Place | None = None
+    """What the frame's third word points to."""
+    handler: Place | None = None
+    steps: list[Step] = field(default_factory=list)
+    flagged: int | None = None
+    """The number register (32 bits) at the real call's instruction, as the handler left it."""
+    real_site: int = 0
+    """The address of that instruction; 0 while there was none."""
+    popped: tuple[int, ...] = ()
+    """The frame as it was taken off."""
+    args: tuple[int, ...] = ()
+    call_text: str = ""
+    """The call as --strace shows it, as far as it could be told yet; empty before it is made."""
+    call_result: str = ""
+    """Its result as --strace shows it."""
+    result: int | None = None
+    child: int = 0
+    """The task that fork, vfork or clone made."""
+    waited: bool = False
+    """It slept in the call, and others ran."""
+    landing: Place | None = None
+    outcome: str = UNFINISHED
+    details: str = ""
+    """What went wrong, in words."""
+    cost: Cost = NOTHING
+    so_far: Cost = NOTHING
+
+    @property
+    def stack_bytes(self) -> int:
+        """How far the frame reaches below SP."""
+        return 0 if self.in_task_page or self.frame is None or not self.words else self.words[1] - self.frame & U64_MASK
+
+    @property
+    def alignment_bytes(self) -> int:
+        """What is left out below the red zone so that the frame is aligned."""
+        return self.stack_bytes and self.stack_bytes - self.red_zone_bytes - 8 * len(self.words)

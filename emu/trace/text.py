@@ -1,0 +1,307 @@
+"""Stories as text for people, at most 80 columns wide wherever the guest's own words let it."""
+
+from __future__ import annotations
+
+import os
+from textwrap import wrap
+from typing import TYPE_CHECKING, Final
+
+from emu.strace.structs_task import signal_name
+from emu.trace import story as outcomes
+from kernel_model.bounce import NO_CALL, REDIRECT
+from kernel_model.types import U64_MASK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from emu.machine import Machine
+    from emu.places import Place
+    from emu.trace.story import Cost, Story
+    from kernel_model.task import Task
+
+_WIDTH: Final = 80
+_INDENT: Final = 11
+_PLACE_WIDTH: Final = _WIDTH - 32
+_INSTRUCTION_WIDTH: Final = 24
+_SMALL: Final = 100_000
+"""A result below it is a number for people; an address above."""
+
+_REASONS: Final = {
+    "bare": "under --abi bare every call is a real one",
+    "exit": "never bounced, for a thread may end without a stack",
+    "vdso": "made by the vDSO itself: a real call",
+    "no-vdso": "no vDSO is mapped here: a real call",
+    "flag": "bit 29 of the number is set outside the vDSO: not bounced",
+    "not-chosen": "not one of --bounce-set: a real call",
+}
+_ENDINGS: Final = {
+    outcomes.LEFT: "the handler was left: a signal's own handler runs",
+    outcomes.GONE: "none: the task is gone",
+    outcomes.UNFINISHED: "none: the run ended first",
+}
+# The flags that programs see: bits 0-11 of rflags (Intel SDM volume 1, 3.4.3), NZCV of pstate (Arm ARM, C5.2.9)
+_FLAGS: Final = {
+    "eflags": ((0, "CF"), (2, "PF"), (4, "AF"), (6, "ZF"), (7, "SF"), (8, "TF"), (9, "IF"), (10, "DF"), (11, "OF")),
+    "pstate": ((31, "N"), (30, "Z"), (29, "C"), (28, "V")),
+}
+_SHOWN: Final = {"eflags": "rflags"}
+"""What people call a register that ptrace calls otherwise."""
+
+
+class TextTeller:
+    """Writes each story in one piece when it is complete, or in two where its call slept."""
+
+    def __init__(self, write: Callable[[str], None], *, colour: bool = False) -> None:
+        self._write = write
+        self._colour = colour
+        self._names: tuple[str, str, str, str] = ("", "", "", "")
+        self._several = False
+        self._limit_word = "bounce"
+
+    def start(self, machine: Machine) -> None:
+        """See `Teller`."""
+        arch = machine.kernel.arch
+        names = arch.GREG_NAMES
+        self._names = (names[arch.NUMBER_INDEX], names[arch.SP_INDEX], names[arch.PC_INDEX], names[-1])
+        self._flags_name = _SHOWN.get(names[-1], names[-1])
+        self._result_name = names[arch.RESULT_INDEX]
+        if machine.kernel.bounce is None:
+            self._limit_word = "call"
+
+    # -- stories -------------------------------------------------------------------------------------------------------
+    def waits(self, story: Story) -> None:
+        """See `Teller`."""
+        lines = [self._title(story), *self._head(story)]
+        lines += _labelled("call", f"{story.call_text.rstrip(', ')} ...")
+        lines += _labelled("", "it has to wait, and others run")
+        self._put(lines)
+
+    def over(self, story: Story) -> None:
+        """See `Teller`."""
+        if story.waited:
+            self._put([f"{self._title(story)} goes on", *self._tail(story)])
+        else:
+            self._put([self._title(story), *self._head(story), *self._tail(story)])
+
+    def _title(self, story: Story) -> str:
+        who = f"task {story.task} ({story.task_name})"
+        if story.kind == "call":
+            return f"call {story.index}: {story.name}, {who}"
+        return f"bounce {story.index}: {story.name}, {who}"
+
+    def _head(self, story: Story) -> list[str]:
+        """Up to the real call."""
+        lines = self._site(story) + self._check(story)
+        if story.words:
+            lines += self._frame(story)
+        if story.steps:
+            lines += self._handler(story)
+        if story.real_site and story.kind != "call":
+            lines += self._number(story)
+        return lines
+
+    def _site(self, story: Story) -> list[str]:
+        site = story.site
+        assert site is not None
+        lines = _labelled("site", f"{site.address:#x}  {_place(site)}")
+        for line in story.code:
+            mark = ">" if line.address == site.address else " "
+            lines.append(f"{'':{_INDENT}}{mark} {line.address:#x}  {line.text}")
+        return lines
+
+    def _check(self, story: Story) -> list[str]:
+        if story.kind == "call":
+            return _labelled("check", _REASONS[story.reason])
+        if story.kind == "forged":
+            return _labelled("check", "inside the vDSO, and no bounce came before: somebody jumped there")
+        start, end = story.vdso
+        side = "below" if story.compared < start else "above"
+        what = f"{story.compared:#x}" if story.site and story.compared == story.site.address else (
+            f"{story.compared:#x} (PC, as the slide has it)"
+        )  # fmt: skip
+        return [
+            *_labelled("check", f"{what} is {side} the vDSO, [{start:#x}, {end:#x}):"),
+            *_labelled("", "an old-style call, so the kernel sends it to the vDSO"),
+        ]
+
+    def _frame(self, story: Story) -> list[str]:
+        number, sp, pc, flags = self._names
+        words = story.words
+        if story.in_task_page:
+            lines = _labelled("frame", "in the task's own page; the user's stack is not touched")
+        else:
+            parts = f"{sp} {words[1]:#x}"
+            if story.red_zone_bytes:
+                parts += f" - {story.red_zone_bytes} (red zone)"
+            parts += f" - {8 * len(words)} (frame)"
+            if story.alignment_bytes:
+                parts += f" - {story.alignment_bytes} (alignment)"
+            lines = _labelled("frame", parts)
+        after = f", {_place(story.return_place)}" if story.return_place is not None else ""
+        meanings = (
+            f"{number}: the number, {story.name}",
+            f"{sp} before",
+            f"{pc} after the call{after}",
+            f"{self._flags_name}: {_flags(flags, words[3])}",
+        )
+        assert story.frame is not None
+        for position, (word, meaning) in enumerate(zip(words, meanings, strict=True)):
+            lines += _labelled("", f"{story.frame + 8 * position:#x}  {word:016x}  {meaning}", 2 + 14 + 2 + 16 + 2)
+        return lines
+
+    def _handler(self, story: Story) -> list[str]:
+        sp = self._names[1]
+        lines = []
+        if story.handler is not None:
+            at = "as it was" if story.in_task_page else "at the frame"
+            lines += _labelled("enter", f"{story.handler.address:#x}  {_place(story.handler)}, {sp} {at}")
+        label = "handler"
+        for step in story.steps:
+            text = f"{step.instruction.address:#x}  {step.instruction.text:<{_INSTRUCTION_WIDTH}}"
+            if step.changed:
+                text += "  " + ", ".join(_changed(name, value) for name, value in step.changed)
+            lines += _labelled(label, text.rstrip())
+            label = ""
+        return lines
+
+    def _number(self, story: Story) -> list[str]:
+        lines = _labelled("check", f"{story.real_site:#x} is inside the vDSO: a real call")
+        flagged = story.flagged
+        if flagged is not None and flagged & REDIRECT:
+            rest = flagged & ~REDIRECT
+            what = "no call at all" if rest == NO_CALL else story.name
+            lines += _labelled("number", f"{flagged:#x} = {REDIRECT:#x} (take the frame off) + {rest} ({what})")
+        elif flagged is not None:
+            lines += _labelled("number", f"{flagged:#x}, without the flag: {story.name}")
+        if story.popped:
+            number, sp, pc, _ = self._names
+            lines += _labelled("pop", f"{number}, {sp}, {pc} and {self._flags_name} are again what the frame says")
+            if story.words and story.popped != story.words:
+                words = " ".join(f"{word:x}" for word in story.popped)
+                lines += _labelled("", f"which is not what was pushed: {words}")
+        return lines
+
+    def _tail(self, story: Story) -> list[str]:
+        """From the real call on."""
+        lines = []
+        if story.call_result:
+            lines += _labelled("call", f"{story.call_text} = {story.call_result}")
+        elif story.call_text:
+            lines += _labelled("call", f"{story.call_text.rstrip(', ')} ...")
+        lines += self._ending(story)
+        if story.kind != "call":
+            lines += self._cost(story)
+        return lines
+
+    def _ending(self, story: Story) -> list[str]:
+        where = f"{story.landing.address:#x}  {_place(story.landing)}" if story.landing is not None else ""
+        outcome = story.outcome
+        if outcome in (outcomes.RETURNED, outcomes.NO_CALL):
+            result = story.result or 0
+            shown = str(result) if -_SMALL < result < _SMALL else f"{result & U64_MASK:#x}"
+            lines = _labelled("return", f"{where}, {self._result_name} = {shown}")
+            if story.child:
+                lines += _labelled("", f"and in the new task, {story.child}, the same with 0")
+            return lines
+        if outcome == outcomes.REPLACED:
+            return _labelled("return", f"{where}, with registers of its own")
+        if outcome == outcomes.INTERRUPTED:
+            return _labelled("return", "not yet: a signal comes first")
+        if outcome == outcomes.REWOUND:
+            return [
+                *_labelled("signal", f"it found the task at {story.details}, where only the number had changed"),
+                *_labelled("rewind", f"{where}: back AT the call,"),
+                *_labelled("", "which will be made again when the signal has been dealt with"),
+            ]
+        if outcome in (outcomes.REFUSED, outcomes.FAULT):
+            return _labelled("refused" if outcome == outcomes.REFUSED else "fault", story.details)
+        return _labelled("return", _ENDINGS[outcome])
+
+    def _cost(self, story: Story) -> list[str]:
+        return [
+            *_labelled("cost", f"{_cost(story.cost)} of stack (bare: 1 entry)"),
+            *_labelled("so far", f"{_cost(story.so_far)} of stack at most"),
+        ]
+
+    # -- between stories -----------------------------------------------------------------------------------------------
+    def signal(self, task: Task, signal: int, handler: Place | None) -> None:
+        """See `Teller`."""
+        what = f"its handler, {handler.address:#x} {_place(handler)}" if handler is not None else "the default action"
+        self._put([f"signal {signal_name(signal)}, task {task.pid}: {what}"])
+
+    def execve(self, task: Task, filename: bytes) -> None:
+        """See `Teller`."""
+        name = filename.decode("utf-8", "backslashreplace")
+        vdso = f"[{task.mm.vdso:#x}, {task.mm.vdso_end:#x})"
+        self._put([f"task {task.pid} runs {_shortened(name, 30)} now; its vDSO is {vdso}"])
+
+    def exited(self, task: Task, code: int) -> None:
+        """See `Teller`."""
+        how = f"killed by {signal_name(code & 0x7F)}" if code & 0x7F else f"exited with {code >> 8 & 0xFF}"
+        self._put([f"task {task.pid} {how}"])
+
+    def end(self, told: int, *, limited: bool) -> None:
+        """See `Teller`."""
+        if limited:
+            self._put([f"the program runs on, and no {self._limit_word} is told any more (--limit)"])
+
+    def _put(self, lines: list[str]) -> None:
+        if self._colour:
+            lines = [_coloured(line) for line in lines]
+        self._write("\n".join(lines) + "\n\n")
+
+
+def _labelled(label: str, text: str, hanging: int = 0) -> list[str]:
+    """`text` behind `label`, in as many lines as it takes; what follows the first hangs `hanging` further in."""
+    line = f"  {label:<{_INDENT - 2}}{text}"
+    if len(line) <= _WIDTH:
+        return [line]
+    indent = " " * (_INDENT + (hanging or 2))
+    return wrap(line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _shortened(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def _place(place: Place) -> str:
+    """Its name and file; a long one, as C++ has them, without its end."""
+    return _shortened(str(place), _PLACE_WIDTH)
+
+
+def _flags(register: str, value: int) -> str:
+    """`nZCv` or `ZF PF`: the flags that programs see."""
+    bits = _FLAGS[register]
+    if len(bits) == 4:
+        return "".join(name if value >> bit & 1 else name.lower() for bit, name in bits)
+    return " ".join(name for bit, name in bits if value >> bit & 1)
+
+
+def _changed(name: str, value: int) -> str:
+    return _flags(name, value) if name in _FLAGS else f"{name} = {value:#x}"
+
+
+def _count(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
+
+
+def _cost(cost: Cost) -> str:
+    entries = _count(cost.kernel_entries, "kernel entry", "kernel entries")
+    instructions = _count(cost.instructions, "instruction", "instructions")
+    return f"{entries}, {instructions}, {_count(cost.user_stack_bytes, 'byte', 'bytes')}"
+
+
+def _coloured(line: str) -> str:
+    """For a terminal: titles bold, labels cyan, the site red."""
+    if line[:1] != " ":
+        return f"\033[1m{line}\033[0m"
+    if line[_INDENT : _INDENT + 2] == "> ":
+        return f"{line[:_INDENT]}\033[31m{line[_INDENT:]}\033[0m"
+    if line[2:3] != " ":
+        return f"\033[36m{line[:_INDENT]}\033[0m{line[_INDENT:]}"
+    return line
+
+
+def wants_colour(fd: int) -> bool:
+    """Is `fd` a person's terminal that has not been asked to be plain (https://no-color.org)?"""
+    return os.isatty(fd) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
