@@ -80,8 +80,6 @@ class Arch(Protocol):
         """`flags` of a frame as user space may have them; None when they are not user space's at all."""
         ...
 
-    def untag(self, address: int) -> UserPtr:
-        """A user address without the top byte that the CPU ignores (AArch64); unchanged elsewhere."""
     def enter_with_page(self, gregs: list[int], handler: int, frame: int, pc: int, flags: int) -> None:
         """Change `gregs` to those with which `handler` is entered whose frame is in the task's page, at `frame`.
 
@@ -93,6 +91,8 @@ class Arch(Protocol):
         """Where such a handler, about to make its flagged call, has the frame."""
         ...
 
+    def untag(self, address: int) -> UserPtr:
+        """A user address without the top byte that the CPU ignores (AArch64); unchanged elsewhere."""
         ...
 
     def pack_stat(self, stat: Kstat) -> bytes:

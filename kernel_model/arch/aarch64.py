@@ -91,8 +91,6 @@ def user_flags(flags: int) -> int | None:
     return None if flags & _PSTATE_NOT_USER else flags
 
 
-def untag(address: int) -> UserPtr:
-    """Top-byte-ignore as `untagged_addr()`: an address of the kernel's, with bit 55 set, stays as it is."""
 def enter_with_page(gregs: list[int], handler: int, frame: int, pc: int, flags: int) -> None:
     """See `Arch`."""
     gregs[NUMBER_INDEX] = frame << 16 | gregs[NUMBER_INDEX] & U32_MASK
@@ -105,6 +103,8 @@ def page_of_handler(gregs: list[int]) -> int:
     return gregs[NUMBER_INDEX] >> 32 << 16
 
 
+def untag(address: int) -> UserPtr:
+    """Top-byte-ignore as `untagged_addr()`: an address of the kernel's, with bit 55 set, stays as it is."""
     return UserPtr(address if address >> 55 & 1 else address & (1 << 56) - 1)
 
 

@@ -69,8 +69,6 @@ def user_flags(flags: int) -> int | None:
     return flags & _FLAGS_USER | _FLAGS_FORCED
 
 
-def untag(address: int) -> UserPtr:
-    """See `Arch`: every bit counts."""
 def enter_with_page(gregs: list[int], handler: int, frame: int, pc: int, flags: int) -> None:
     """See `Arch`."""
     gregs[_RCX_INDEX] = frame
@@ -84,6 +82,8 @@ def page_of_handler(gregs: list[int]) -> int:
     return gregs[_RCX_INDEX]
 
 
+def untag(address: int) -> UserPtr:
+    """See `Arch`: every bit counts."""
     return UserPtr(address)
 
 
