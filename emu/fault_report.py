@@ -53,7 +53,7 @@ def describe(kernel: Kernel, program: str, fault: Fault) -> str:
     task = fault.task
     symbol = _symbol(task, fault.pc)
     parts = [
-        _headline(f"uabi-emu: {program}: killed by {_cause(fault)}"),
+        _headline(f"uabi-emu: {program}: killed by {cause(fault)}"),
         _place(task, fault.pc),
         _instructions(task, fault.pc, symbol.offset if symbol else 0),
         _registers(kernel.arch.GREG_NAMES, kernel.cpu.read_gregs()),
@@ -62,7 +62,7 @@ def describe(kernel: Kernel, program: str, fault: Fault) -> str:
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
-def _cause(fault: Fault) -> str:
+def cause(fault: Fault) -> str:
     """`SIGSEGV: write to 0x10: nothing is mapped there (SEGV_MAPERR)`."""
     name, words = _CAUSES.get((fault.signal, fault.code), (f"si_code {fault.code}", "a fault"))
     what = ""

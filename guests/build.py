@@ -163,6 +163,14 @@ def build_all(guests: Iterable[Guest], jobs: int | None = None) -> dict[Guest, P
 
 
 DEMO = HERE / "demo"
+# what `make demo` runs, and what is stepped through: with symbols and frames, without a C library
+DEMO_FLAGS = {
+    "demo": FLAGS,
+    "getppid": (
+        "-static", "-nostdlib", "-O1", "-g0", "-std=gnu17", "-Wall", "-Wextra", "-Werror", "-fno-sanitize=all",
+        "-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer", "-fasynchronous-unwind-tables",
+    ),
+}  # fmt: skip
 
 
 def _sha256(path: Path) -> str:
@@ -170,16 +178,15 @@ def _sha256(path: Path) -> str:
 
 
 def build_demo(into: Path) -> dict[str, str]:
-    """Build the demo's guests as <arch>/demo below a folder; gives what the manifest must say of them."""
-    manifest = {
-        "ziglang": importlib.metadata.version("ziglang"),
-        "flags": " ".join(FLAGS),
-        "demo.c": _sha256(DEMO / "demo.c"),
-    }
-    for arch in ARCHES:
-        output = into / arch / "demo"
-        compile_to(DEMO / "demo.c", f"{arch}-linux-musl", FLAGS, output)
-        manifest[f"{arch}/demo"] = _sha256(output)
+    """Build the demo's guests as <arch>/<name> below a folder; gives what the manifest must say of them."""
+    manifest = {"ziglang": importlib.metadata.version("ziglang")}
+    for name, flags in DEMO_FLAGS.items():
+        source = DEMO / f"{name}.c"
+        manifest |= {f"{name} flags": " ".join(flags), source.name: _sha256(source)}
+        for arch in ARCHES:
+            output = into / arch / name
+            compile_to(source, f"{arch}-linux-musl", flags, output)
+            manifest[f"{arch}/{name}"] = _sha256(output)
     return manifest
 
 
@@ -189,7 +196,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="area/name; all when left out")
     parser.add_argument("--arch", choices=ARCHES)
     parser.add_argument("--jobs", type=int)
-    parser.add_argument("--demo", action="store_true", help="renew the guests of `make demo`")
+    parser.add_argument("--demo", action="store_true", help="renew the guests in guests/demo")
     options = parser.parse_args()
     if options.demo:
         (DEMO / "manifest.json").write_text(json.dumps(build_demo(DEMO), indent=1) + "\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from guests.build import ARCHES, DEMO, FLAGS, build_demo
+from guests.build import ARCHES, DEMO, DEMO_FLAGS, build_demo
 from tests.harness import HOST_ARCH, emulator, run
 
 MANIFEST = json.loads((DEMO / "manifest.json").read_text())
@@ -21,10 +21,11 @@ def _hash(path: Path) -> str:
 
 def test_binaries_belong_to_the_source() -> None:
     """Renew them by `python guests/build.py --demo` after a change."""
-    assert MANIFEST["demo.c"] == _hash(DEMO / "demo.c")
-    assert MANIFEST["flags"] == " ".join(FLAGS)
-    for arch in ARCHES:
-        assert MANIFEST[f"{arch}/demo"] == _hash(DEMO / arch / "demo")
+    for name, flags in DEMO_FLAGS.items():
+        assert MANIFEST[f"{name}.c"] == _hash(DEMO / f"{name}.c")
+        assert MANIFEST[f"{name} flags"] == " ".join(flags)
+        for arch in ARCHES:
+            assert MANIFEST[f"{arch}/{name}"] == _hash(DEMO / arch / name)
 
 
 def test_a_build_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -54,7 +55,8 @@ def test_runs(arch: str, tmp_path: Path) -> None:
 
 
 def test_is_executable_as_committed() -> None:
-    for arch in ARCHES:
-        assert (DEMO / arch / "demo").stat().st_mode & 0o111
-    if HOST_ARCH in ARCHES:
-        assert run([DEMO / HOST_ARCH / "demo"], cwd=DEMO).status == 0
+    for name in DEMO_FLAGS:
+        for arch in ARCHES:
+            assert (DEMO / arch / name).stat().st_mode & 0o111
+        if HOST_ARCH in ARCHES:
+            assert run([DEMO / HOST_ARCH / name], cwd=DEMO).status == 0

@@ -1,0 +1,1 @@
+"""`uabi-emu step`: a guest followed instruction by instruction, and bounce by bounce."""
