@@ -11,12 +11,14 @@ CallRegisters = tuple[int, int, int, int, int, int, int, int, int, int]
 """(number, sp, pc, flags, arg0 .. arg5) at a trapped system call, unsigned; `pc` is after the instruction."""
 
 SLICE_BLOCKS: Final = 500_000
-"""Basic blocks that preemptible code runs before `TrapHandler.interrupted`: about a millisecond."""
+"""Basic blocks that preemptible code runs before `TrapHandler.interrupted`, as a rule: about a millisecond."""
 
 
 class Cpu(Protocol):
     """One CPU. Registers read and written here are those of the task that is running."""
 
+    slice_blocks: int
+    """How many basic blocks the next time slice has (`set_preemptible`)."""
     COUNTER_CYCLE_NS: ClassVar[int]
     """How long a cycle of the counter that user space reads takes; its cycle 0 is CLOCK_MONOTONIC's."""
 
@@ -109,7 +111,7 @@ class Cpu(Protocol):
         """
 
     def set_preemptible(self, wanted: bool) -> None:
-        """Call `TrapHandler.interrupted` every `SLICE_BLOCKS` basic blocks, and when something asynchronous asks for
+        """Call `TrapHandler.interrupted` every `slice_blocks` basic blocks, and when something asynchronous asks for
         it.
 
         Both between any two blocks, not only at traps; code is a sixth slower meanwhile, and each change costs having

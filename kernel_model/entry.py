@@ -277,17 +277,22 @@ class EntryPath:
         cpu = kernel.cpu
         if before.exit_code is None:
             before.context = cpu.save_context(before.context)
+            if before.rseq.address and before.blocked_call is None:
+                before.rseq_event = True
         cpu.restore_context(task.context)
         if task.mm is not before.mm:
             cpu.switch_mm(task.mm)
         self.current = kernel.current = task
+        if task.cpu != before.cpu:
+            kernel.show_cpu()
 
     def _call_again(self, task: Task, call: BlockedCall) -> bool:
         """Make a call again that blocked; False when the task does not go on now."""
         task.blocked_call = None
         args = call.args
+        signalled = (task.pending.mask | task.signal.shared_pending.mask) & ~task.blocked
         try:
-            if deliver.ends_wait(task, uninterruptible=call.blocked.uninterruptible):
+            if signalled and deliver.ends_wait(task, uninterruptible=call.blocked.uninterruptible):
                 result = self._interrupted(call.blocked)
             else:
                 result = call.handler(task, *args)
@@ -306,7 +311,15 @@ class EntryPath:
         task.call_state = None
         self._read_call()  # where and with which flags this task returns
         self._write_result(result)
-        return self._call_is_over(task, call.number, call.made, args, result)
+        kernel = self.kernel
+        if (
+            signalled or kernel.signal_work or kernel.need_resched or task.rseq_event or task.stopped_call is not None
+            or task.saved_sigmask is not None or task.signal.tell_continued or self._events.active
+            or -errno.MAX_ERRNO <= result <= -errno.ERESTARTSYS
+        ):  # fmt: skip
+            return self._call_is_over(task, call.number, call.made, args, result)
+        kernel.sched.check_slicing()
+        return True
 
     @staticmethod
     def _interrupted(blocked: Blocked) -> int:
@@ -343,6 +356,10 @@ class EntryPath:
         """
         kernel = self.kernel
         kernel.signal_work = False
+        if task.rseq_event:
+            from kernel_model.signal.rseq import notify_resume
+
+            notify_resume(kernel, task)
         try:
             deliver.do_signal(kernel, task, call)
         except TaskExit as gone:
@@ -350,7 +367,7 @@ class EntryPath:
             return False
         if kernel.need_resched:
             kernel.need_resched = False
-            kernel.sched.enqueue(task)
+            kernel.sched.requeue(task)
             return False
         kernel.sched.check_slicing()
         return True

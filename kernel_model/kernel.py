@@ -11,6 +11,7 @@ from kernel_model.syscalls.table import SyscallTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from random import Random
 
     from kernel_model.arch import Arch
     from kernel_model.binfmt import BinaryFormat
@@ -56,10 +57,13 @@ class RandomSource:
     def __init__(self, host: Host, seed: int | None) -> None:
         self.bytes: Callable[[int], bytes] = host.random_bytes
         """That many random bytes."""
+        self.chance: Random | None = None
+        """Under a seed: what chooses between tasks, a sequence of its own."""
         if seed is not None:
             from random import Random
 
             self.bytes = Random(seed).randbytes
+            self.chance = Random(f"tasks {seed}")
 
     def below(self, limit: int) -> int:
         """A number in [0, limit)."""
@@ -76,6 +80,7 @@ class Kernel:
         frames: FrameAllocator,
         clock: Timekeeper,
         seed: int | None = None,
+        cpu_count: int = 1,
         arch: Arch | None = None,
         cpu: Cpu | None = None,
     ) -> None:
@@ -93,8 +98,9 @@ class Kernel:
         """The reader of program files; set by whoever builds the machine."""
         self.shm_mnt: Mount | None = None
         """What memfd_create(2) makes its files on (`kernel_model.fs.memfd`)."""
-        self.cpu_count = self.identity.cpu_count
-        """What the guest is told of; in truth one CPU runs every task in turn."""
+        self.cpu_count = cpu_count
+        """Logical CPUs, which is what the guest is told of; in truth one engine runs every task in turn."""
+        self.chance = self.random.chance
         self.tasks: dict[int, Task] = {}
         self.current: Task
         """The task that runs, or ran last; set by whoever switches to it."""
@@ -103,6 +109,8 @@ class Kernel:
         self.vdso: Vdso | None = None
         """What execve maps; None for none."""
         self.sched = Scheduler(self)
+        if self.chance is not None or cpu_count > 1:
+            self.sched.choose()
         self.futexes = FutexTable()
         self.last_pid = 0
         """The last pid given out; `init_tgid` is the first process's, with which the machine ends."""
@@ -141,6 +149,11 @@ class Kernel:
         self.arch = arch
         self.cpu = cpu
         self.table = SyscallTable(arch.NAME)
+
+    def show_cpu(self) -> None:
+        """The running task is on another logical CPU than whoever ran before: getcpu in the vDSO tells it."""
+        if self.vdso is not None:
+            self.vdso.set_cpu(self.current.cpu)
 
     def keep_preemptible(self) -> None:
         """From now on something may want a computing task's attention: a timer, or a signal from outside."""

@@ -6,10 +6,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kernel_model.abi.time import KTIME_MAX_NS
+from kernel_model.cpu import SLICE_BLOCKS
 from kernel_model.signal import deliver
 
 if TYPE_CHECKING:
     from kernel_model.kernel import Kernel
+    from kernel_model.placement import Chooser
     from kernel_model.signal.sighand import SignalStruct
     from kernel_model.syscalls.declare import RawHandler
     from kernel_model.task import Task
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 SLICE_NS: Final = 500_000
 """What a time slice of computing takes under virtual time."""
+_SCHED_FIFO: Final = 1
 _LONELY_SLICES: Final = 100
 """So many time slices without anybody else who waits for the CPU or the time, and slicing ends."""
 
@@ -58,6 +61,12 @@ class Scheduler:
         self.preempting = False
         """Whoever runs is stopped at the end of its time slice."""
         self._lonely_slices = 0
+        self.chooser: Chooser | None = None
+        """Who says whose turn it is, where it is not just who has waited longest."""
+        self.any_real_time = False
+        """Some task has had a real-time priority."""
+        self.yielded = False
+        """Whoever runs gives up its turn of its own will."""
         self.parked: list[Task] = []
         """Tasks of stopped processes whose turn had come."""
         self.progress = False
@@ -71,6 +80,27 @@ class Scheduler:
             self.runqueue.append(task)
         if not self.preempting:
             self._kernel.signal_work = True  # whoever runs now is no longer alone
+
+    def requeue(self, task: Task) -> None:
+        """Whoever ran gives up the CPU: at the end of its slice a SCHED_FIFO task stays the first of its priority."""
+        if self.any_real_time and task.sched_policy == _SCHED_FIFO and not self.yielded:
+            self.runqueue.appendleft(task)
+        else:
+            self.runqueue.append(task)
+        self.yielded = False
+
+    def choose(self) -> None:
+        """From now on it matters who is next: under a seed, or with real-time priorities."""
+        if self.chooser is None:
+            from kernel_model.placement import Chooser
+
+            self.chooser = Chooser(self._kernel)
+
+    def real_time(self) -> None:
+        """A task has got a real-time priority."""
+        self.any_real_time = True
+        self.choose()
+        self._kernel.need_resched = self._kernel.signal_work = True
 
     def sleep(self, task: Task, call: BlockedCall) -> None:
         """`task` waits for what `call` says."""
@@ -89,7 +119,11 @@ class Scheduler:
         """Let a sleeper make its call again."""
         if self.sleepers.pop(task.pid, None) is not None:
             self._leave_queues(task)
-            self.enqueue(task)
+            self.runqueue.append(task)
+            if not self.preempting:
+                self._kernel.signal_work = True  # whoever runs now is no longer alone
+            if self.any_real_time:
+                self._kernel.need_resched = self._kernel.signal_work = True
 
     def forget(self, task: Task) -> None:
         """`task` is gone. In the run queue it is passed over when its turn comes."""
@@ -105,8 +139,11 @@ class Scheduler:
             self.parked = [task for task in self.parked if task.signal is not signal]
 
     def _leave_queues(self, task: Task) -> None:
-        self.timed.pop(task.pid, None)
-        self.unnamed.pop(task.pid, None)
+        pid = task.pid
+        if self.timed:
+            self.timed.pop(pid, None)
+        if self.unnamed:
+            self.unnamed.pop(pid, None)
         call = task.blocked_call
         if call is not None and call.blocked.queues is not None:
             for queue in call.blocked.queues:
@@ -116,7 +153,7 @@ class Scheduler:
         """The task whose turn it is, off the run queue; sleeps until there is one. None when nobody is left."""
         while True:
             while self.runqueue:
-                task = self.runqueue.popleft()
+                task = self.runqueue.popleft() if self.chooser is None else self.chooser.take()
                 if task.exit_code is not None:
                     continue
                 if not task.signal.stopped:
@@ -147,7 +184,15 @@ class Scheduler:
         if not self.preempting and (self.runqueue or self.timed or self.unnamed):
             self.preempting = True
             self._lonely_slices = 0
+            self._new_slice()
             self._kernel.cpu.set_preemptible(True)
+
+    def _new_slice(self) -> None:
+        """Say how long a slice is, where that is not always the same."""
+        if self._kernel.chance is not None:
+            from kernel_model.placement import slice_blocks
+
+            self._kernel.cpu.slice_blocks = slice_blocks(self._kernel)
 
     def slice_is_over(self) -> None:
         """Whoever runs has had the CPU for a while: who waits for the time or the host is looked after, who waits for a
@@ -155,7 +200,8 @@ class Scheduler:
         """
         kernel = self._kernel
         if kernel.clock.virtual:
-            kernel.clock.tick(SLICE_NS)
+            kernel.clock.tick(SLICE_NS * kernel.cpu.slice_blocks // SLICE_BLOCKS)
+        self._new_slice()
         if self.timed:
             self._wake_timed(list(self.timed.values()), 0)
         else:
@@ -164,6 +210,10 @@ class Scheduler:
             self._ask_again()
         if self.runqueue:
             kernel.need_resched = True
+            if kernel.cpu_count > 1:
+                from kernel_model.placement import balance
+
+                balance(kernel)
         if self.runqueue or self.timed:
             self._lonely_slices = 0
         elif self.preempting:

@@ -100,6 +100,12 @@ class Task:
         """SCHED_*; `rt_priority` and `sched_flags` (SCHED_FLAG_*) as sched_setattr(2) has them."""
         self.rt_priority = 0
         self.sched_flags = 0
+        self.pi_priority = 0
+        """The highest real-time priority of those that wait for a priority-inheritance lock of its."""
+        self.cpu = 0
+        """The logical CPU it is on."""
+        self.rseq_event = False
+        """It was switched out or moved: `kernel_model.signal.rseq` sees to that before it goes on."""
         self.cpus_mask: int | None = None
         """Logical CPUs it may run on, bit by bit; None for all."""
         self.thp_disable = False
