@@ -29,8 +29,8 @@ def do_exit(task: Task, code: int) -> None:
     if isinstance(task.call_state, FutexWaiter):
         kernel.futexes.remove(task.call_state)
     task.blocked_call = None
-    task.call_state = None
     mm_release(task)
+    task.call_state = None
     task.mm.users -= 1
     if not task.mm.users:
         task.mm.exit_mmap()
@@ -49,6 +49,8 @@ def do_exit(task: Task, code: int) -> None:
         kernel.events.emit(TaskExited(task, task.exit_code))
     if task.pid != task.tgid:
         del kernel.tasks[task.pid]
+    if kernel.pidfds:
+        _wake_pidfds(task)
     if not signal.threads:
         _group_is_gone(task)
 
@@ -88,6 +90,8 @@ def mm_release(task: Task) -> None:
     """
     if task.robust_list:
         exit_robust_list(task)
+    if task.kernel.futexes.pi is not None:
+        task.kernel.futexes.pi.task_exits(task)
     address, task.clear_child_tid = task.clear_child_tid, 0
     if address and task.mm.users > 1:
         try:
@@ -96,6 +100,10 @@ def mm_release(task: Task) -> None:
             pass
         else:
             task.kernel.futexes.wake(futex_key(task.mm, address, False), 1)
+    if task.task_page:
+        from kernel_model.task_page import free_task_page
+
+        free_task_page(task)
     if task.vfork_done is not None:
         task.vfork_done.wake()
         task.vfork_done = None
@@ -188,10 +196,21 @@ def _tell_parent(leader: Task, code: int) -> None:
     parent.signal.wait_chldexit.wake()
 
 
+def _wake_pidfds(task: Task) -> None:
+    """Whoever polls a descriptor of the task or its process looks again."""
+    from kernel_model.fs.pidfs import wake_pidfds
+
+    wake_pidfds(task.kernel, task)
+    if not task.signal.threads:
+        wake_pidfds(task.kernel, task.signal)
+
+
 def release_task(leader: Task) -> None:
     """The last trace of a process goes."""
     tasks = leader.kernel.tasks
     tasks.pop(leader.pid, None)
+    if leader.kernel.pidfds:
+        _wake_pidfds(leader)
     parent = tasks.get(leader.signal.parent_tgid)
     if parent is not None:
         parent.signal.children.pop(leader.pid, None)

@@ -57,6 +57,7 @@ class CloneArgs(NamedTuple):
     parent_tid: int = 0
     child_tid: int = 0
 
+    pidfd: int = 0
 
 def copy_process(task: Task, args: CloneArgs) -> Task:
     """A child of `task`, on the run queue. Errors and their order as kernel/fork.c:copy_process()."""
@@ -72,6 +73,8 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
         if len(kernel.tasks) >= kernel.max_threads:
             raise SyscallError(errno.EAGAIN)
     child = copy.copy(task)
+    if flags & CLONE_PIDFD:
+        _announce_pidfd(task, args)
     child.pid = _alloc_pid(kernel)
     child.cred = task.cred.copy()
     _copy_shared(task, child, flags)
@@ -111,6 +114,8 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
     if child.pid == child.tgid:
         kernel.tasks[child.signal.parent_tgid].signal.children[child.pid] = None
     kernel.sched.enqueue(child)
+    if flags & CLONE_PIDFD:
+        _install_pidfd(task, child, flags)
     return child
 
 
@@ -136,9 +141,24 @@ def _check(task: Task, args: CloneArgs) -> None:
     if flags & _NAMESPACES:
         # QUIRK: There are no namespaces: clone with a CLONE_NEW flag fails with EPERM.
         raise SyscallError(errno.EPERM)
-    if flags & CLONE_PIDFD:
-        # QUIRK: There are no pidfds: clone with CLONE_PIDFD fails with EINVAL.
-        raise SyscallError(errno.EINVAL)
+
+
+def _announce_pidfd(task: Task, args: CloneArgs) -> None:
+    """Tell the number that the pidfd will have, before there is a child; EMFILE, EFAULT (pidfd_prepare())."""
+    fd = task.files.next_fd
+    while fd in task.files.fd:
+        fd += 1
+    if fd >= task.signal.rlim[RLIMIT_NOFILE][0]:
+        raise SyscallError(errno.EMFILE)
+    put_user(task.mm, UserPtr(args.pidfd), _TID, fd)
+
+
+def _install_pidfd(task: Task, child: Task, flags: int) -> None:
+    """It is the parent's: the child's table, if it has its own, was copied before."""
+    from kernel_model.fs.anon import install
+    from kernel_model.fs.pidfs import PIDFD_THREAD, PidFile
+
+    install(task, PidFile(child, PIDFD_THREAD if flags & CLONE_THREAD else 0), O_CLOEXEC)
 
 
 def _alloc_pid(kernel: Kernel) -> int:

@@ -141,6 +141,8 @@ class Kernel:
         """The inodes of files that are no more than a descriptor, by their names (`kernel_model.fs.anon`)."""
         self.signal_work = False
         """A signal may be deliverable to the running task: look before going back to it."""
+        self.pidfds: dict[SignalStruct | Task, PidStruct] = {}
+        """Of which processes and threads there are descriptors (`kernel_model.fs.pidfs`)."""
         if arch is not None and cpu is not None:
             self.attach_cpu(arch, cpu)
 

@@ -90,7 +90,8 @@ FUTEX: Final[dict[str, tuple[Param | None, ...]]] = {
 }
 FUTEX_CMD_MASK: Final = ~(128 | 256)
 MREMAP_FIXED, MREMAP_DONTUNMAP = 2, 4
-CLONE_SETTLS, CLONE_PARENT_SETTID, CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID = 0x80000, 0x100000, 0x200000, 0x1000000
+CLONE_PIDFD, CLONE_SETTLS, CLONE_PARENT_SETTID = 0x1000, 0x80000, 0x100000
+CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID = 0x200000, 0x1000000
 
 _NOTHING: Final = (HEX, HEX, HEX, HEX)
 PRCTL: Final[dict[str, tuple[Param, ...]]] = {
@@ -209,7 +210,7 @@ def _clone(arguments: Arguments, registers: Registers, arch: Arch) -> Arguments:
         stack._replace(label="child_stack=", kind=PTR),
         flags._replace(label="flags=", kind=Param("ulong", "clone_flags")),
     ]
-    if wanted & CLONE_PARENT_SETTID:
+    if wanted & (CLONE_PARENT_SETTID | CLONE_PIDFD):
         shown.append(parent_tid._replace(label="parent_tid=", kind=OUT_INT))
     if wanted & CLONE_SETTLS:
         shown.append(last[tls]._replace(label="tls=", kind=PTR))

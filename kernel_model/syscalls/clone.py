@@ -6,6 +6,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kernel_model.abi import errno
+from kernel_model.abi.fcntl import O_NONBLOCK
 from kernel_model.abi.resource import RUSAGE
 from kernel_model.abi.signal import NSIG, SIGCHLD, SIGCONT
 from kernel_model.exit import CLD_CONTINUED, CLD_STOPPED, child_info, release_task
@@ -15,6 +16,8 @@ from kernel_model.fork import (
     CLONE_INTO_CGROUP,
     CLONE_NEWTIME,
     CLONE_PARENT,
+    CLONE_PARENT_SETTID,
+    CLONE_PIDFD,
     CLONE_SIGHAND,
     CLONE_THREAD,
     CLONE_VFORK,
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
 WNOHANG, WUNTRACED, WEXITED, WCONTINUED, WNOWAIT = 1, 2, 4, 8, 0x0100_0000
 _WNOTHREAD, _WALL, _WCLONE = 0x2000_0000, 0x4000_0000, 0x8000_0000
 _WAIT_OPTIONS: Final = WNOHANG | WUNTRACED | WCONTINUED | _WNOTHREAD | _WALL | _WCLONE
-_P_ALL, _P_PID, _P_PGID = 0, 1, 2
+_P_ALL, _P_PID, _P_PGID, _P_PIDFD = 0, 1, 2, 3
 _STATUS: Final = Struct("<I")
 _SIGINFO: Final = Struct("<iiiiiIi100x")
 # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size,
@@ -61,6 +64,9 @@ def _clone(task: Task, args: CloneArgs) -> int:
     """kernel/fork.c:kernel_clone(). After a vfork the parent sleeps until the child has execed or gone."""
     waiting = task.call_state
     if not isinstance(waiting, _VforkWait):
+        both = CLONE_PIDFD | CLONE_PARENT_SETTID
+        if args.flags & both == both and args.pidfd == args.parent_tid:
+            raise SyscallError(errno.EINVAL)
         child = copy_process(task, args)
         if not args.flags & CLONE_VFORK:
             return child.pid
@@ -76,15 +82,16 @@ def _wait_for_vfork(waiting: _VforkWait) -> int:
     return waiting.pid
 
 
-@syscall(partial="CLONE_PIDFD and the CLONE_NEW flags (namespaces) are refused.")
+@syscall(partial="The CLONE_NEW flags (namespaces) are refused.")
 def sys_clone(task: Task, flags: CloneFlags, stack: Ptr, parent_tid: Ptr, fourth: Hex, fifth: Hex) -> int:
     """clone(2); the order of the last two arguments is the architecture's."""
     child_tid, tls = task.kernel.arch.clone_tail(fourth, fifth)
     # The upper half is no part of the old call's flags (kernel/fork.c: lower_32_bits).
-    return _clone(task, CloneArgs(flags & 0xFFFF_FF00, flags & CSIGNAL, stack, tls, parent_tid, child_tid))
+    args = CloneArgs(flags & 0xFFFF_FF00, flags & CSIGNAL, stack, tls, parent_tid, child_tid, parent_tid)
+    return _clone(task, args)
 
 
-@syscall(partial="CLONE_PIDFD, CLONE_INTO_CGROUP, set_tid and the CLONE_NEW flags (namespaces) are refused.")
+@syscall(partial="CLONE_INTO_CGROUP, set_tid and the CLONE_NEW flags (namespaces) are refused.")
 def sys_clone3(task: Task, uargs: CloneArgsPtr, size: Size) -> int:
     """clone3(2): kernel/fork.c:copy_clone_args_from_user(), clone3_args_valid()."""
     waiting = task.call_state
@@ -97,7 +104,7 @@ def sys_clone3(task: Task, uargs: CloneArgsPtr, size: Size) -> int:
     raw = copy_from_user(task.mm, uargs, size)
     if any(raw[_CLONE_ARGS.size :]):
         raise SyscallError(errno.E2BIG)
-    flags, _pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, _cgroup = (
+    flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, _cgroup = (
         _CLONE_ARGS.unpack(raw[: _CLONE_ARGS.size].ljust(_CLONE_ARGS.size, b"\0"))
     )
     if (
@@ -118,7 +125,7 @@ def sys_clone3(task: Task, uargs: CloneArgsPtr, size: Size) -> int:
     if flags & CLONE_INTO_CGROUP:
         # QUIRK: There are no control groups: clone3 with CLONE_INTO_CGROUP fails with EBADF.
         raise SyscallError(errno.EBADF)
-    return _clone(task, CloneArgs(flags, exit_signal, stack + stack_size, tls, parent_tid, child_tid))
+    return _clone(task, CloneArgs(flags, exit_signal, stack + stack_size, tls, parent_tid, child_tid, pidfd))
 
 
 @syscall()
@@ -181,6 +188,22 @@ def _wait(task: Task, kind: int, which: int, options: int) -> _News | None:
     raise Blocked(queues=(task.signal.wait_chldexit,))
 
 
+def _wait_by_pidfd(task: Task, fd: int, options: int) -> _News | None:
+    """waitid(P_PIDFD): EAGAIN instead of a wait where the descriptor says PIDFD_NONBLOCK."""
+    from kernel_model.syscalls.pidfd import pid_file
+
+    file = pid_file(task, fd)
+    target = file.target()
+    if target is None:
+        raise SyscallError(errno.ECHILD)
+    if not file.f_flags & O_NONBLOCK or options & WNOHANG:
+        return _wait(task, _P_PID, target.pid, options)
+    news = _wait(task, _P_PID, target.pid, options | WNOHANG)
+    if news is None:
+        raise SyscallError(errno.EAGAIN)
+    return news
+
+
 def _heard(news: _News) -> None:
     """It is told once; of a child that has ended the last trace goes."""
     child = news.child
@@ -211,15 +234,22 @@ def sys_wait4(task: Task, pid: Pid, status: WaitStatus, options: WaitOptions, ru
     return news.child.pid
 
 
-@syscall(partial="P_PIDFD is refused; the rusage is all zeros.")
+@syscall(partial="The rusage is all zeros.")
 def sys_waitid(task: Task, which: IdType, pid: Pid, info: OutSigInfo, options: WaitOptions, rusage: Rusage) -> int:
     """waitid(2)."""
     allowed = _WAIT_OPTIONS | WEXITED | WNOWAIT
     if options & 0xFFFF_FFFF & ~allowed or not options & (WEXITED | WUNTRACED | WCONTINUED):
         raise SyscallError(errno.EINVAL)
-    if which not in (_P_ALL, _P_PID, _P_PGID) or (which == _P_PID and pid <= 0) or (which == _P_PGID and pid < 0):
+    if (
+        which not in (_P_ALL, _P_PID, _P_PGID, _P_PIDFD)
+        or (which == _P_PID and pid <= 0)
+        or (which in (_P_PGID, _P_PIDFD) and pid < 0)
+    ):
         raise SyscallError(errno.EINVAL)
-    news = _wait(task, which, pid or task.signal.pgrp, options)
+    if which == _P_PIDFD:
+        news = _wait_by_pidfd(task, pid, options)
+    else:
+        news = _wait(task, which, pid or task.signal.pgrp, options)
     fields = (0, 0, 0, 0, 0, 0, 0)
     if news is not None:
         child = news.child

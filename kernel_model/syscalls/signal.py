@@ -137,7 +137,7 @@ def _may_kill(task: Task, target: Task, sig: int) -> bool:
     )
 
 
-def _send(task: Task, target: Task, info: SigInfo, *, group: bool) -> None:
+def send_checked(task: Task, target: Task, info: SigInfo, *, group: bool) -> None:
     """Check and send; signal 0 only checks. EINVAL, EPERM, EAGAIN."""
 
     if not 0 <= info.signo <= abi.NSIG:
@@ -148,7 +148,7 @@ def _send(task: Task, target: Task, info: SigInfo, *, group: bool) -> None:
         raise SyscallError(errno.EAGAIN)
 
 
-def _from_user(task: Task, sig: int, code: int) -> SigInfo:
+def info_of_kill(task: Task, sig: int, code: int) -> SigInfo:
     """The siginfo of kill(2) and tgkill(2)."""
     return SigInfo(sig, code, fields=(("pid", task.tgid), ("uid", task.cred.uid)))
 
@@ -161,28 +161,38 @@ def _leaders(task: Task) -> Iterable[Task]:
 @syscall()
 def sys_kill(task: Task, pid: Pid, sig: Signal) -> int:
     """kill(2)."""
-    info = _from_user(task, sig, abi.SI_USER)
+    info = info_of_kill(task, sig, abi.SI_USER)
     if pid > 0:
         target = task.kernel.tasks.get(pid)
         if target is None:
             raise SyscallError(errno.ESRCH)
-        _send(task, target, info, group=True)
+        send_checked(task, target, info, group=True)
         return 0
     if pid == -1:
         targets = [other for other in _leaders(task) if other.pid > 1 and other.signal is not task.signal]
     else:
         pgrp = task.signal.pgrp if pid == 0 else -pid
-        targets = [other for other in _leaders(task) if other.signal.pgrp == pgrp]
+        targets = in_pgrp(task, pgrp)
+    send_to_all(task, targets, info)
+    return 0
+
+
+def in_pgrp(task: Task, pgrp: int) -> list[Task]:
+    """The leaders of the processes of that group."""
+    return [other for other in _leaders(task) if other.signal.pgrp == pgrp]
+
+
+def send_to_all(task: Task, targets: list[Task], info: SigInfo) -> None:
+    """Send to every process; an error only when none could be sent to, ESRCH where there is none."""
     error = errno.ESRCH
     for target in targets:
         try:
-            _send(task, target, info, group=True)
+            send_checked(task, target, info, group=True)
             error = 0
         except SyscallError as failure:
             error = failure.errno if error else 0
     if error:
         raise SyscallError(error)
-    return 0
 
 
 def _thread(task: Task, tgid: int, pid: int) -> Task:
@@ -198,7 +208,7 @@ def sys_tgkill(task: Task, tgid: Pid, pid: Pid, sig: Signal) -> int:
     """tgkill(2)."""
     if pid <= 0 or tgid <= 0:
         raise SyscallError(errno.EINVAL)
-    _send(task, _thread(task, tgid, pid), _from_user(task, sig, abi.SI_TKILL), group=False)
+    send_checked(task, _thread(task, tgid, pid), info_of_kill(task, sig, abi.SI_TKILL), group=False)
     return 0
 
 
@@ -207,11 +217,11 @@ def sys_tkill(task: Task, pid: Pid, sig: Signal) -> int:
     """tkill(2)."""
     if pid <= 0:
         raise SyscallError(errno.EINVAL)
-    _send(task, _thread(task, 0, pid), _from_user(task, sig, abi.SI_TKILL), group=False)
+    send_checked(task, _thread(task, 0, pid), info_of_kill(task, sig, abi.SI_TKILL), group=False)
     return 0
 
 
-def _siginfo_from_user(task: Task, sig: int, uinfo: UserPtr) -> SigInfo:
+def siginfo_from_user(task: Task, sig: int, uinfo: UserPtr) -> SigInfo:
     """What rt_sigqueueinfo(2) is given, its number replaced. E2BIG for more than Linux knows how to copy."""
     from kernel_model.signal.siginfo import has_known_layout, unpack
 
@@ -233,23 +243,23 @@ def _check_forged(task: Task, pid: int, info: SigInfo) -> None:
 @syscall()
 def sys_rt_sigqueueinfo(task: Task, pid: Pid, sig: Signal, uinfo: kinds.SigInfo) -> int:
     """rt_sigqueueinfo(2)."""
-    info = _siginfo_from_user(task, sig, uinfo)
+    info = siginfo_from_user(task, sig, uinfo)
     _check_forged(task, pid, info)
     target = task.kernel.tasks.get(pid)
     if target is None:
         raise SyscallError(errno.ESRCH)
-    _send(task, target, info, group=True)
+    send_checked(task, target, info, group=True)
     return 0
 
 
 @syscall()
 def sys_rt_tgsigqueueinfo(task: Task, tgid: Pid, pid: Pid, sig: Signal, uinfo: kinds.SigInfo) -> int:
     """rt_tgsigqueueinfo(2)."""
-    info = _siginfo_from_user(task, sig, uinfo)
+    info = siginfo_from_user(task, sig, uinfo)
     if pid <= 0 or tgid <= 0:
         raise SyscallError(errno.EINVAL)
     _check_forged(task, pid, info)
-    _send(task, _thread(task, tgid, pid), info, group=False)
+    send_checked(task, _thread(task, tgid, pid), info, group=False)
     return 0
 
 
