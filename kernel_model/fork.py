@@ -8,7 +8,8 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kernel_model.abi import errno
-from kernel_model.abi.resource import RLIMIT_NPROC
+from kernel_model.abi.fcntl import O_CLOEXEC
+from kernel_model.abi.resource import RLIMIT_NOFILE, RLIMIT_NPROC
 from kernel_model.abi.signal import SS_DISABLE
 from kernel_model.abi.time import CLOCK_BOOTTIME
 from kernel_model.cred import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
@@ -56,8 +57,8 @@ class CloneArgs(NamedTuple):
     tls: int = 0
     parent_tid: int = 0
     child_tid: int = 0
-
     pidfd: int = 0
+
 
 def copy_process(task: Task, args: CloneArgs) -> Task:
     """A child of `task`, on the run queue. Errors and their order as kernel/fork.c:copy_process()."""
@@ -72,9 +73,9 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
             raise SyscallError(errno.EAGAIN)
         if len(kernel.tasks) >= kernel.max_threads:
             raise SyscallError(errno.EAGAIN)
-    child = copy.copy(task)
     if flags & CLONE_PIDFD:
         _announce_pidfd(task, args)
+    child = copy.copy(task)
     child.pid = _alloc_pid(kernel)
     child.cred = task.cred.copy()
     _copy_shared(task, child, flags)
@@ -113,9 +114,9 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
         place(child)
     if child.pid == child.tgid:
         kernel.tasks[child.signal.parent_tgid].signal.children[child.pid] = None
-    kernel.sched.enqueue(child)
     if flags & CLONE_PIDFD:
         _install_pidfd(task, child, flags)
+    kernel.sched.enqueue(child)
     return child
 
 

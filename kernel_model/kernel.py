@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from kernel_model.fs.dentry import Mount
     from kernel_model.fs.inode import Inode
     from kernel_model.fs.mount import MountNamespace
+    from kernel_model.fs.pidfs import PidStruct
     from kernel_model.fs.streams import Streams
     from kernel_model.host import Host
     from kernel_model.hrtimer import TimerQueue
     from kernel_model.mm.frames import FrameAllocator
+    from kernel_model.signal.sighand import SignalStruct
     from kernel_model.task import Task
     from kernel_model.timekeeping import Timekeeper
     from kernel_model.vdso import Vdso
@@ -139,10 +141,10 @@ class Kernel:
         """Timers of timerfd_create(2) and timer_create(2), once there has been one."""
         self.anon_inodes: dict[bytes, Inode] = {}
         """The inodes of files that are no more than a descriptor, by their names (`kernel_model.fs.anon`)."""
-        self.signal_work = False
-        """A signal may be deliverable to the running task: look before going back to it."""
         self.pidfds: dict[SignalStruct | Task, PidStruct] = {}
         """Of which processes and threads there are descriptors (`kernel_model.fs.pidfs`)."""
+        self.signal_work = False
+        """A signal may be deliverable to the running task: look before going back to it."""
         if arch is not None and cpu is not None:
             self.attach_cpu(arch, cpu)
 
