@@ -48,6 +48,8 @@ class Guest:
     env: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     native: bool = True
+    #: the entry paths (--abi) under which it makes sense: the directive guest-abis
+    abis: tuple[str, ...] = ("bare", "bounce")
     #: built for one architecture only
     single: bool = field(default=False, compare=False)
 
@@ -64,7 +66,7 @@ class Guest:
 
 def _directives(source: Path) -> dict[str, str]:
     found = re.findall(
-        r"guest-(flags|args|env|options|native):[ \t]*(.*?)[ \t]*(?:\*/)?$", source.read_text(), re.M
+        r"guest-(flags|args|env|options|native|abis):[ \t]*(.*?)[ \t]*(?:\*/)?$", source.read_text(), re.M
     )
     return dict(found)
 
@@ -81,6 +83,7 @@ def _guest(source: Path, arch: str, name: str, single: bool) -> Guest:
         env=tuple(shlex.split(says.get("env", ""))),
         options=tuple(shlex.split(says.get("options", ""))),
         native=says.get("native", "yes") != "no",
+        abis=tuple(shlex.split(says.get("abis", "bare bounce"))),
         single=single,
     )
 
@@ -112,7 +115,8 @@ def _common() -> bytes:
 def binary_path(guest: Guest) -> Path:
     """Where the binary of this very source, built with these very flags, lies or will lie."""
     key = "\0".join((guest.target, *guest.flags)).encode()
-    digest = hashlib.sha256(_common() + key + guest.source.read_bytes()).hexdigest()[:20]
+    headers = b"".join(header.read_bytes() for header in sorted(guest.source.parent.glob("*.h")))
+    digest = hashlib.sha256(_common() + key + guest.source.read_bytes() + headers).hexdigest()[:20]
     return cache_dir() / guest.arch / guest.area / f"{guest.name}-{digest}"
 
 

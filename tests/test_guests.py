@@ -42,8 +42,10 @@ def _id(guest: Guest) -> str:
 GUESTS = discover()
 
 
-@pytest.mark.parametrize("abi", ["bare", "bounce"])
-@pytest.mark.parametrize("guest", GUESTS, ids=_id)
+@pytest.mark.parametrize(
+    ("guest", "abi"),
+    [pytest.param(guest, abi, id=f"{_id(guest)}-{abi}") for guest in GUESTS for abi in guest.abis],
+)
 def test_on_our_machine(guest: Guest, abi: str, tmp_path: Path) -> None:
     seen = run_guest(guest, emulator("--abi", abi, *guest.options), tmp_path)
     judge("emulator", f"{guest.arch} {guest.id}", seen, expected(guest))
