@@ -89,6 +89,11 @@ def map_image(
         raise SyscallError(errno.EINVAL)
     if task.kernel.vdso is not None:
         task.kernel.vdso.map_into(mm)
+    bounce = task.kernel.bounce
+    if bounce is not None and bounce.in_task_page:
+        from kernel_model.task_page import map_task_page
+
+        task.task_page = map_task_page(mm)
     _map_sigtramp(task, mm)
     _set_brk(task, mm, image, bias)
     if task.personality & MMAP_PAGE_ZERO:

@@ -174,9 +174,17 @@ def _alloc_pid(kernel: Kernel) -> int:
 def _copy_shared(task: Task, child: Task, flags: int) -> None:
     """What CLONE_VM, CLONE_FILES and CLONE_FS share, or else a copy."""
     if flags & CLONE_VM:
+        if task.task_page:
+            from kernel_model.task_page import map_task_page
+
+            child.task_page = map_task_page(task.mm)
         child.mm.users += 1
     else:
         child.mm = task.mm.dup_mmap()
+        if task.task_page:
+            from kernel_model.task_page import drop_siblings
+
+            drop_siblings(task, child.mm)
     if flags & CLONE_FILES:
         child.files.users += 1
     else:

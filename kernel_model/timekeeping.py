@@ -6,6 +6,7 @@ Virtual time depends on nothing but what the guest does:
 
 - CLOCK_MONOTONIC starts at one second and CLOCK_REALTIME at 2025-01-01 00:00:01 UTC;
 - every entry into the kernel takes one microsecond (`VIRTUAL_ENTRY_NS`), which is also the CPU time it is charged for;
+  a bounce takes none, so that a program sees the same time under each ABI;
 - computing between two entries takes no time, but while other tasks wait for the CPU or for a time to come, or timers
   run, every half million basic blocks take half a millisecond;
 - a sleep takes exactly as long as it asks for and is over at once.
@@ -20,6 +21,8 @@ from kernel_model.abi import time as abi
 from kernel_model.types import SyscallError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kernel_model.host import Host
     from kernel_model.task import Task
 
@@ -65,7 +68,9 @@ class Timekeeper:
         """Added to the host's CLOCK_REALTIME, or to the virtual CLOCK_MONOTONIC."""
         self._cpu_start_ns = 0 if virtual else host.clock_ns(abi.CLOCK_PROCESS_CPUTIME_ID)
         self.timezone = (0, 0)
-        """`struct timezone` of settimeofday(2): minutes west, DST kind."""
+        """`struct timezone` of settimeofday(2): minutes west, DST kind. Changed by `set_timezone`."""
+        self.on_set: Callable[[], None] | None = None
+        """Called when a clock or the time zone has been set: what user space reads without a call is out of date."""
 
     def count_entries(self, counter: _EntryCounter) -> None:
         """Let virtual time advance with `counter.kernel_entries`."""
@@ -108,6 +113,14 @@ class Timekeeper:
         if now_ns < self.monotonic_ns():
             raise SyscallError(errno.EINVAL)
         self.realtime_offset_ns += now_ns - self.realtime_ns()
+        if self.on_set is not None:
+            self.on_set()
+
+    def set_timezone(self, minutes_west: int, dst: int) -> None:
+        """settimeofday(2)'s second argument."""
+        self.timezone = (minutes_west, dst)
+        if self.on_set is not None:
+            self.on_set()
 
     def now_ns(self, clock_id: int, task: Task | None = None) -> int:
         """What clock_gettime(2) says of `clock_id`; EINVAL for one that is not there. `task`: for ids of CPU clocks."""

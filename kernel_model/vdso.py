@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import TYPE_CHECKING, Final, Protocol
 
 from kernel_model.abi import time as abi
 from kernel_model.mm.vma import VM_DONTDUMP, VM_EXEC, VM_IO, VM_MAY_FLAGS, VM_MAYREAD, VM_PFNMAP, VM_READ
-from kernel_model.types import PAGE_SIZE, page_align_up
+from kernel_model.types import PAGE_SIZE, U32_MASK, page_align_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,8 @@ _CLOCKS: Final = 12
 _MODE_REAL_CALL: Final = 0
 _MODE_COUNTER: Final = 1
 _SHIFT: Final = 24
+_SEQ: Final = Struct("<I")
+"""The page begins with its sequence count."""
 # What the page has a base for; the coarse clocks are the fine ones rounded down, which the code does itself
 _BASES: Final = {
     abi.CLOCK_REALTIME: abi.CLOCK_REALTIME,
@@ -89,6 +92,7 @@ class Vdso:
             frames.ram[frame : frame + len(part)] = part
             self._frames.append(frame)
         self._vvar = frames.alloc_zeroed()
+        self._kernel.clock.on_set = self.update
         self.update()
 
     def update(self) -> None:
@@ -98,12 +102,15 @@ class Vdso:
         """
         kernel = self._kernel
         clock = kernel.clock
-        self._seq += 2
+        ram = kernel.frames.ram
+        self._seq = self._seq + 1 & U32_MASK
+        _SEQ.pack_into(ram, self._vvar, self._seq)  # odd: whoever reads meanwhile reads again
+        self._seq = self._seq + 1 & U32_MASK
         if clock.virtual:
             page = self._pack_vvar(seq=self._seq, clock_mode=_MODE_REAL_CALL, base=[(0, 0)] * _CLOCKS, cpu=self._cpu)
         else:
             page = self._counting_page()
-        kernel.frames.ram[self._vvar : self._vvar + len(page)] = page
+        ram[self._vvar : self._vvar + len(page)] = page
 
     def set_cpu(self, cpu: int) -> None:
         """Tell which logical CPU the running task is on: one page will do, for no other task runs meanwhile."""

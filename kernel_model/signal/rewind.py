@@ -39,12 +39,12 @@ def rewind_bounce(kernel: Kernel, task: Task, info: SigInfo) -> None:
     if not mm.vdso <= pc < mm.vdso_end or kernel.vdso is None:
         return
     offset = pc - mm.vdso
-    for start, commit, _handler in kernel.vdso.image.restart_ranges:
+    for start, commit, handler in kernel.vdso.image.restart_ranges:
         if start <= offset < commit:
+            address = arch.page_of_handler(regs) if handler == "task-page" else regs[arch.SP_INDEX]
             break
     else:
         return
-    address = regs[arch.SP_INDEX]
     try:
         frame = pop_frame(mm, arch.untag(address))
     except BadFrame:

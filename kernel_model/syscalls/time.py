@@ -128,7 +128,7 @@ def sys_settimeofday(task: Task, tv: Timeval, tz: Timezone) -> int:
     if zone is not None:
         if not -15 * 60 <= zone[0] <= 15 * 60:
             raise SyscallError(errno.EINVAL)
-        task.kernel.clock.timezone = (zone[0], zone[1])
+        task.kernel.clock.set_timezone(zone[0], zone[1])
     if time is not None:
         _set_realtime(task, *time)
     return 0
