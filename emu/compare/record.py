@@ -106,8 +106,8 @@ class Recorder:
         self._count: dict[int, int] = {}
         self._bounced: dict[int, Bounced] = {}
         self._holes: dict[MemoryMap, _Holes] = {}
+        self._cloning: dict[int, _Holes] = {}
         self._inherited: dict[int, _Holes] = {}
-        self._last_cloner = 0
         self._unfinished: dict[int, list[tuple[int, SyscallExit]]] = {}
         """Calls that are over while their bounce is not: a handler goes on after them."""
         self._rows = names(kernel.arch.NAME)
@@ -149,19 +149,19 @@ class Recorder:
         holes = self._holes_of(task.pid, task.mm)
         holes.add(self._arch.untag(sp - self._reserved_bytes & -_SLOT_BYTES & U64_MASK))
         if event.name in _CLONES:
-            self._inherited[task.pid] = holes.copy()
-            self._last_cloner = task.pid
+            self._cloning[task.pid] = holes.copy()
 
     def _holes_of(self, pid: int, mm: MemoryMap) -> _Holes:
-        """Those of an address space: a new one is a copy of its creator's, as that was when it made the call."""
+        """Those of an address space: of a new one, its creator's as they were when that made the call."""
         holes = self._holes.get(mm)
         if holes is None:
-            inherited = self._inherited.get(self._last_cloner)
-            holes = self._holes[mm] = inherited.copy() if inherited and pid not in self._count else _Holes()
+            holes = self._holes[mm] = self._inherited.pop(pid, None) or _Holes()
         return holes
 
     def _exit(self, event: SyscallExit) -> None:
         pid = event.task.pid
+        if event.name in _CLONES and event.result is not None and event.result > 0:
+            self._inherited[event.result] = self._cloning[pid]
         index = self._next(pid, Call(event.name, event.args, event.result))
         gregs = self._cpu.read_gregs()
         if self._stack_return is not None and self.in_handler(event.task.mm, gregs[self._arch.PC_INDEX]):

@@ -91,6 +91,8 @@ class UnicornCpu(ABC):
         self._block_hook: ctypes.c_size_t | None = None
         self._pt_cell: list[dict[int, int]] = [{}]
         self._mm_cell: list[MemoryMap | None] = [None]
+        self._removing = [0]
+        """While code is being forgotten, the frame that the engine is told its address leads to."""
         self._code_frames = code_frames
         self._spare_contexts: list[TaskContext] = []
         self._tlb_fills_limit = 2 * _TLB_MIN_ENTRIES
@@ -114,15 +116,14 @@ class UnicornCpu(ABC):
         pack = binding.TLB_ENTRY.pack_into
         results: dict[int, memoryview] = {}
         fixed, remove_code = self._fixed_page, self.engine.remove_code
-        removing = 0
+        removing = self._removing
         fills_left, flush = self._tlb_fills_left, self.flush_tlb
 
         def fill(_engine: object, address: int, access: int, result_at: int, _data: object) -> bool:
-            nonlocal removing
             try:
-                if removing:
+                if removing[0]:
                     # `remove_code` asks where the code is; the program itself may not fetch from here.
-                    pack(from_address(result_at), 0, RAM_BASE + removing, X)
+                    pack(from_address(result_at), 0, RAM_BASE + removing[0], X)
                     return True
                 fills_left[0] -= 1
                 if not fills_left[0]:
@@ -148,11 +149,11 @@ class UnicornCpu(ABC):
                             flush()  # a store through another mapping has to come by here
                 if need == W and (frame := entry & -4096) in code_frames:
                     # The engine itself notices only the first store to a page, and only at the address of the code.
-                    removing = frame
+                    removing[0] = frame
                     try:
                         remove_code(address, 4096)
                     finally:
-                        removing = 0
+                        removing[0] = 0
                     code_frames.discard(frame)
                     flush()
                 try:
@@ -193,6 +194,19 @@ class UnicornCpu(ABC):
 
     def flush_code(self) -> None:
         """See `Cpu`."""
+        self.engine.flush_code()
+
+    def unhook(self, hook: ctypes.c_size_t) -> None:
+        """Remove a hook on code, from a trap too.
+
+        The engine looks up where the hooked code is, which may be mapped no more: that would be a fault of the program.
+        """
+        self._removing[0] = 4096  # any frame will do, for all code is forgotten at once
+        try:
+            self.engine.unhook(hook)
+        finally:
+            self._removing[0] = 0
+        self.flush_tlb()
         self.engine.flush_code()
 
     # -- registers ----------------------------------------------------------------------------------------------------
@@ -380,22 +394,20 @@ class UnicornCpu(ABC):
         if wanted == (self._block_hook is not None):
             return
         if self._block_hook is not None:
-            self.engine.unhook(self._block_hook)
+            self.unhook(self._block_hook)
             self._block_hook = None
-        else:
-            if self._block_counter is None:
-                from emu.cpu.block_counter import BlockCounter
+            return
+        if self._block_counter is None:
+            from emu.cpu.block_counter import BlockCounter
 
-                stop = ctypes.cast(lib.uc_emu_stop, ctypes.c_void_p).value
-                assert stop is not None
-                try:
-                    self._block_counter = BlockCounter(stop)
-                except OSError:
-                    return
-            self._block_counter.restart(self.slice_blocks)
-            self._block_hook = self.engine.hook(
-                binding.UC_HOOK_BLOCK, ctypes.c_void_p(self._block_counter.address)
-            )
+            stop = ctypes.cast(lib.uc_emu_stop, ctypes.c_void_p).value
+            assert stop is not None
+            try:
+                self._block_counter = BlockCounter(stop)
+            except OSError:
+                return
+        self._block_counter.restart(self.slice_blocks)
+        self._block_hook = self.engine.hook(binding.UC_HOOK_BLOCK, ctypes.c_void_p(self._block_counter.address))
         self.engine.flush_code()
 
     @property

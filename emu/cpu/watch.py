@@ -59,5 +59,4 @@ class InstructionWatch:
 
     def remove(self) -> None:
         """No more calls."""
-        self._cpu.engine.unhook(self._handle)
-        self._cpu.flush_code()
+        self._cpu.unhook(self._handle)
