@@ -296,7 +296,7 @@ static void set_up(enum scenario scenario)
 #else
     in[FLAGS] = 0xa0000000;
 #endif
-    timeout = (struct timespec) { 0, 15 * MILLISECOND };
+    timeout = (struct timespec) { 0, 17 * MILLISECOND };
     left = (struct timespec) { 77, 77 };
     polled = (struct pollfd) { ends[0], POLLIN, 0 };
     byte = '?';
@@ -421,8 +421,9 @@ int main(void)
     old_mask = &old;
     probe_sp = (uintptr_t)stack + STACK_BYTES - 8192;
     handler(SIGUSR2, on_usr2, 0);
-    word = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (word == MAP_FAILED || pipe(ends))
+    /* at the same place on all machines, however many mappings each has */
+    word = mmap((void *)0x7000000000, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (word != (void *)0x7000000000 || pipe(ends))
         return 1;
     for (int scenario = 0; scenario < SCENARIOS; scenario++)
         for (unsigned m = 0; m < sizeof modes / sizeof *modes; m++) {

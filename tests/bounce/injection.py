@@ -174,6 +174,7 @@ class Injector(ABC):
             )
         )  # fmt: skip
         self.kernel = machine.kernel
+        self.kernel.sched.chooser = None  # the seed is for addresses: turns come by age
         self.pid = machine.task.pid
         symbols = _symbols(path)
         self.begin, self.after, self.end = (symbols[name] for name in self.STRETCH)
