@@ -5,6 +5,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
+from kernel_model.abi.errno import EINVAL
 from kernel_model.mm.uaccess import get_user, put_user
 from kernel_model.mm.vma import VM_SHARED
 from kernel_model.types import PAGE_MASK, PAGE_SHIFT, U64_MASK, SyscallError, UserPtr
@@ -13,6 +14,7 @@ from kernel_model.wait import WaitQueue
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from kernel_model.futex_pi import PiTable
     from kernel_model.mm.mm import MemoryMap
     from kernel_model.task import Task
 
@@ -55,6 +57,12 @@ class FutexTable:
 
     def __init__(self) -> None:
         self._waiters: dict[Hashable, list[FutexWaiter]] = {}
+        self.pi: PiTable | None = None
+        """The priority-inheritance locks, once there has been one."""
+
+    def waiting_on(self, key: Hashable) -> list[FutexWaiter]:
+        """Who waits there."""
+        return list(self._waiters.get(key, ()))
 
     def add(self, waiter: FutexWaiter) -> None:
         """`waiter` waits."""
@@ -69,11 +77,16 @@ class FutexTable:
                 del self._waiters[waiter.key]
 
     def wake(self, key: Hashable, count: int, bitset: int = FUTEX_BITSET_MATCH_ANY) -> int:
-        """Wake up to `count` waiters whose bits meet `bitset`; how many. kernel/futex/waitwake.c:futex_wake()."""
+        """Wake up to `count` waiters whose bits meet `bitset`; how many. kernel/futex/waitwake.c:futex_wake().
+
+        EINVAL when those who wait do so by FUTEX_WAIT_REQUEUE_PI, which has no bits.
+        """
         waiters = self._waiters.get(key)
         if not waiters:
             return 0
         woken = [waiter for waiter in waiters if waiter.bitset & bitset][:count]
+        if not woken and not all(waiter.bitset for waiter in waiters):
+            raise SyscallError(EINVAL)  # who waits for a lock besides can't just be woken
         for waiter in woken:
             self.remove(waiter)
             waiter.woken = True

@@ -18,18 +18,25 @@ if TYPE_CHECKING:
     from kernel_model.task import Task
 
 FUTEX_WAIT, FUTEX_WAKE, FUTEX_REQUEUE, FUTEX_CMP_REQUEUE, FUTEX_WAKE_OP = 0, 1, 3, 4, 5
-FUTEX_WAIT_BITSET, FUTEX_WAKE_BITSET = 9, 10
+FUTEX_LOCK_PI, FUTEX_UNLOCK_PI, FUTEX_TRYLOCK_PI, FUTEX_WAIT_BITSET, FUTEX_WAKE_BITSET = range(6, 11)
+FUTEX_WAIT_REQUEUE_PI, FUTEX_CMP_REQUEUE_PI, FUTEX_LOCK_PI2 = 11, 12, 13
+_ON_EITHER_CLOCK: Final = frozenset((FUTEX_WAIT, FUTEX_WAIT_BITSET, FUTEX_WAIT_REQUEUE_PI, FUTEX_LOCK_PI2))
+_PRIORITY_INHERITANCE: Final = frozenset(
+    (
+        FUTEX_LOCK_PI, FUTEX_UNLOCK_PI, FUTEX_TRYLOCK_PI, FUTEX_WAIT_REQUEUE_PI, FUTEX_CMP_REQUEUE_PI, FUTEX_LOCK_PI2,
+    )
+)  # fmt: skip
 FUTEX_PRIVATE_FLAG: Final = 128
 FUTEX_CLOCK_REALTIME: Final = 256
 _WORD: Final = Struct("<I")
 
 
-@syscall(partial="The priority-inheritance operations (LOCK_PI and its kin) are not there: ENOSYS.")
+@syscall()
 def sys_futex(task: Task, uaddr: Ptr, op: FutexOp, val: UInt, timeout: Hex, uaddr2: Ptr, val3: UInt) -> int:
     """futex(2). `timeout` is a count for the operations that move waiters."""
     command = op & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)
     private = bool(op & FUTEX_PRIVATE_FLAG)
-    if op & FUTEX_CLOCK_REALTIME and command not in (FUTEX_WAIT, FUTEX_WAIT_BITSET):
+    if op & FUTEX_CLOCK_REALTIME and command not in _ON_EITHER_CLOCK:
         raise SyscallError(errno.ENOSYS)
     if command in (FUTEX_WAIT, FUTEX_WAIT_BITSET):
         bitset = val3 if command == FUTEX_WAIT_BITSET else FUTEX_BITSET_MATCH_ANY
@@ -50,7 +57,38 @@ def sys_futex(task: Task, uaddr: Ptr, op: FutexOp, val: UInt, timeout: Hex, uadd
         return woken + moved
     if command == FUTEX_WAKE_OP:
         return _wake_op(task, uaddr, private, val, timeout & 0xFFFF_FFFF, uaddr2, val3)
+    if command in _PRIORITY_INHERITANCE:
+        return _pi(task, command, (uaddr, uaddr2), op, val, timeout, val3)
     raise SyscallError(errno.ENOSYS)
+
+
+def _pi(
+    task: Task, command: int, words: tuple[UserPtr, UserPtr], op: int, val: int, timeout: int, val3: int
+) -> int:
+    """The operations with priority inheritance."""
+    from kernel_model import futex_pi
+
+    uaddr, uaddr2 = words
+    private = bool(op & FUTEX_PRIVATE_FLAG)
+    if command == FUTEX_CMP_REQUEUE_PI:
+        move = timeout & 0xFFFF_FFFF
+        if val >> 31 or move >> 31 or uaddr == uaddr2:
+            raise SyscallError(errno.EINVAL)
+        both = _key(task, uaddr, private), _key(task, uaddr2, private)
+        return futex_pi.cmp_requeue_pi(task, both, val, move, uaddr, uaddr2, val3)
+    deadline_ns = None
+    if timeout and command in (FUTEX_LOCK_PI, FUTEX_LOCK_PI2, FUTEX_WAIT_REQUEUE_PI):
+        on = op | FUTEX_CLOCK_REALTIME if command == FUTEX_LOCK_PI else op
+        deadline_ns = _deadline_ns(task, on, timeout)
+    if command == FUTEX_WAIT_REQUEUE_PI:
+        if uaddr == uaddr2:
+            raise SyscallError(errno.EINVAL)
+        both = _key(task, uaddr, private), _key(task, uaddr2, private)
+        return futex_pi.wait_requeue_pi(task, both, val, uaddr, uaddr2, deadline_ns)
+    key = _key(task, uaddr, private)
+    if command == FUTEX_UNLOCK_PI:
+        return futex_pi.unlock_pi(task, key, uaddr)
+    return futex_pi.lock_pi(task, key, uaddr, deadline_ns, only_try=command == FUTEX_TRYLOCK_PI)
 
 
 def _key(task: Task, uaddr: UserPtr, private: bool) -> object:
