@@ -189,12 +189,34 @@ static void locking(void)
     CASE(FAILS(syscall(SYS_remap_file_pages, vdso, PAGE, 0, 0, 0), EINVAL));
 }
 
-int main(void)
+/* A new program has a vDSO, whatever became of the old one's. */
+static void executing(void)
 {
+    CASE({
+        WANT(munmap(vdso, vdso_size), 0);
+        WANT(munmap(vvar, vvar_size), 0);
+        fflush(stdout);
+        execl("/proc/self/exe", "mapping", "again", (char *)0);
+    });
+    /* and what was written into the old one's is not in it */
+    CASE({
+        WANT(mprotect(vdso, vdso_size, PROT_READ | PROT_WRITE | PROT_EXEC), 0);
+        vdso[1] = 'X';
+        execl("/proc/self/exe", "mapping", "again", (char *)0);
+    });
+}
+
+int main(int argc, char **argv)
+{
+    (void)argv;
     guest_start();
     char rights[8];
     vdso_size = find("[vdso]", &vdso, rights);
     vvar_size = find("[vvar]", &vvar, rights);
+    if (argc > 1) {
+        printf("again: %d, %.3s\n", vdso_size && vvar_size, vdso + 1);
+        return 0;
+    }
     room = mmap(0, 1 << 20, PROT_NONE, ANON, -1, 0);
     show();
     unmapping();
@@ -202,5 +224,6 @@ int main(void)
     protection();
     advice();
     locking();
+    executing();
     return guest_end();
 }
