@@ -75,6 +75,14 @@ class _Nanoseconds(click.ParamType[float]):
     metavar="text|json",
     help="A report for people (default), or for programs.",
 )
+@click.option(
+    "--check",
+    type=OneOf(("ends", "calls", "state")),
+    default="calls",
+    metavar="ends|calls|state",
+    help="What must be the same: what the program printed and left; its system calls too (default); or registers and "
+    "memory around SP after each of these as well.",
+)
 @click.option("--show-output", is_flag=True, help="Print what the program printed, once, before the report.")
 @machine_options_of
 @click.option("--debug", is_flag=True, help="Show a traceback when uabi-emu itself fails.")
@@ -86,6 +94,7 @@ def compare(
     instruction_ns: float,
     form: str,
     show_output: bool,
+    check: str,
     debug: bool,
     **given: Any,
 ) -> int:
@@ -97,13 +106,13 @@ def compare(
     machines = _machines(abis, words, given)
 
     from emu.compare.report import Model, Report
-    from emu.compare.run import run_all
+    from emu.compare.run import Check, run_all
     from emu.compare.streams import SharedInput
     from emu.machine import StartError
 
     gc.enable()
     try:
-        runs, differences = run_all(machines, SharedInput())
+        runs, differences = run_all(machines, SharedInput(), Check(check))
     except StartError as error:
         raise CliError(error.message, error.status) from error
     late = [run.name for run in runs if run.timed_out]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from emu.cpu.watch import InstructionWatch
-from kernel_model.events import Bounced, Event, Execve, MappingChanged, RedirectedReturn, SyscallEnter
+from kernel_model.events import Bounced, Event, Execve, MappingChanged, RedirectedReturn, SyscallEnter, SyscallExit
 from kernel_model.types import U64_MASK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from emu.compare.handlers import Handlers
     from emu.machine import Machine
     from kernel_model.task import Task
 
@@ -50,11 +51,11 @@ def total(costs: Iterable[CallCost]) -> CallCost:
 class Meter:
     """A listener to all events of a machine's kernel, that watches the handlers' instructions too."""
 
-    def __init__(self, machine: Machine, code: tuple[int, int], before: Callable[[int, int], None]) -> None:
-        """`code`: the handlers, from the vDSO's start. `before`: told of each of their instructions (pc, bytes)."""
+    def __init__(self, machine: Machine, handlers: Handlers, before: Callable[[int], None]) -> None:
+        """`before`: told of the address of each of their instructions before it is executed."""
         self._machine = machine
         self._kernel = machine.kernel
-        self._code = code
+        self._handlers = handlers
         self._before = before
         self.costs: dict[str, CallCost] = {}
         self._bounced: dict[int, Bounced] = {}
@@ -87,10 +88,18 @@ class Meter:
             cost.bounces += 1
             cost.entries += 1
             self._reaches(cost, event.task, event.frame)
+            self._lengthen_slice()
         elif isinstance(event, RedirectedReturn):
             self._popped = self._bounced.get(event.task.pid)
+        elif isinstance(event, SyscallExit):
+            if self._handlers.hold(event.task.mm, self._machine.cpu.read_gregs()[self._kernel.arch.PC_INDEX]):
+                self._lengthen_slice()
         elif isinstance(event, Execve | MappingChanged):
             self._watch_handlers()
+
+    def _lengthen_slice(self) -> None:
+        """Another basic block of a handler comes: it takes no part of the program's time slice."""
+        self._machine.cpu.lengthen_slice(1)
 
     def _reaches(self, cost: CallCost, task: Task, lowest: int) -> None:
         """A bounce of `task` needs memory from `lowest` on, if that is on its stack."""
@@ -105,15 +114,17 @@ class Meter:
         wanted = {task.mm.vdso for task in self._kernel.tasks.values() if task.mm.vdso}
         for place in self._watches.keys() - wanted:
             self._watches.pop(place).remove()
-        start, end = self._code
+        start, end = self._handlers.start, self._handlers.end
         for place in wanted - self._watches.keys():
             self._watches[place] = InstructionWatch(self._machine.cpu, self._on_instruction, place + start, place + end)
 
-    def _on_instruction(self, pc: int, size_bytes: int) -> None:
+    def _on_instruction(self, pc: int, _size_bytes: int) -> None:
         task = self._kernel.current
         bounced = self._bounced.get(task.pid)
         if bounced is not None:
             cost = self._cost(self._kernel.table.name(bounced.number))
             cost.instructions += 1
             self._reaches(cost, task, self._machine.cpu.read_gregs()[self._kernel.arch.SP_INDEX])
-        self._before(pc, size_bytes)
+        if pc - task.mm.vdso in self._handlers.jumps:
+            self._lengthen_slice()
+        self._before(pc)

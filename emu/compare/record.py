@@ -11,9 +11,9 @@ from kernel_model.syscalls.table import declared, names
 from kernel_model.types import PAGE_SIZE, U64_MASK
 
 if TYPE_CHECKING:
+    from emu.compare.handlers import Handlers
     from kernel_model.kernel import Kernel
     from kernel_model.mm.mm import MemoryMap
-    from vdso_image.image import VdsoImage
 
 AROUND_SP_BYTES: Final = 4096
 """So much below and above the stack pointer is compared after each call."""
@@ -27,32 +27,22 @@ _R: Final = 1
 _INPUTS: Final = frozenset(("path", "string", "inbuf", "iovec", "argv", "ptr"))
 _CLONES: Final = frozenset(("clone", "clone3", "fork", "vfork"))
 _FIVE_WORDS: Final = Struct("<5Q")
-
-
-class _StackReturn(NamedTuple):
-    """An instruction that takes registers off the stack and goes on in the program."""
-
-    code: bytes
-    taken: tuple[tuple[int, int], ...]
-    """(index in `Cpu.read_gregs`, word on the stack)."""
-
-
-_STACK_RETURNS: Final = {"x86_64": _StackReturn(b"\x48\xcf", ((16, 0), (17, 2), (15, 3)))}
-"""iretq: rip, rflags and rsp. Elsewhere a bounce is ended by the kernel alone."""
+_MAX_ARGUMENTS: Final = 6
 
 
 class State(NamedTuple):
     """A task on its way back to the program: what the program can see of it."""
 
-    registers: bytes
-    """`Cpu.read_gregs_bytes`: all general registers, SP, PC and flags."""
-    floating_point: int
-    """CRC of the floating-point and vector registers with their control registers."""
-    tls: tuple[int, int]
-    stack: int
-    """CRC of the memory around SP."""
     buffers: int
     """CRC of what the call's pointers lead to."""
+    registers: bytes = b""
+    """`Cpu.read_gregs_bytes`: all general registers, SP, PC and flags."""
+    floating_point: int = 0
+    """CRC of the floating-point and vector registers with their control registers."""
+    tls: tuple[int, int] = (0, 0)
+    """`Cpu.get_tls` and `get_gs`."""
+    stack: int = 0
+    """CRC of the memory around SP."""
 
 
 class Call(NamedTuple):
@@ -91,18 +81,20 @@ class _Holes:
 class Recorder:
     """A listener to all events of a kernel that tells a `Sink` what each task does.
 
+    It looks at calls, the arguments that each has, its result, and what it wrote behind its pointers. A deep one looks
+    at all six argument registers, and at what the program can see when it goes on: registers, flags, memory around SP.
+
     What a bounce's frame overwrites below SP is left out wherever memory is compared. That goes for every way into the
     kernel, `bare` too: each call makes a hole where its frame would be, and a hole stays.
     """
 
-    def __init__(self, kernel: Kernel, handlers: tuple[int, int], sink: Sink) -> None:
-        """`handlers`: where code of the vDSO runs in bounces only (`bounce_code`)."""
+    def __init__(self, kernel: Kernel, handlers: Handlers, sink: Sink, *, deep: bool) -> None:
         self._kernel = kernel
         self._cpu = kernel.cpu
         self._arch = kernel.arch
         self._sink = sink
+        self._deep = deep
         self._reserved_bytes = kernel.arch.RED_ZONE_BYTES + 2 * _SLOT_BYTES
-        self._stack_return = _STACK_RETURNS.get(kernel.arch.NAME)
         self._count: dict[int, int] = {}
         self._bounced: dict[int, Bounced] = {}
         self._holes: dict[MemoryMap, _Holes] = {}
@@ -111,7 +103,7 @@ class Recorder:
         self._unfinished: dict[int, list[tuple[int, SyscallExit]]] = {}
         """Calls that are over while their bounce is not: a handler goes on after them."""
         self._rows = names(kernel.arch.NAME)
-        self._pointers: dict[int, list[tuple[int, bool]]] = {}
+        self._arguments: dict[int, tuple[int, list[tuple[int, bool]]]] = {}
         self._handlers = handlers
         kernel.events.subscribe(self)
 
@@ -134,17 +126,12 @@ class Recorder:
         self._sink.call(pid, index, call)
         return index
 
-    def in_handler(self, mm: MemoryMap, pc: int) -> bool:
-        """Is `pc` in the part of the vDSO that ends bounces?"""
-        start, end = self._handlers
-        return mm.vdso != 0 and start <= pc - mm.vdso < end
-
     # -- calls ---------------------------------------------------------------------------------------------------------
     def _enter(self, event: SyscallEnter) -> None:
         task = event.task
         gregs = self._cpu.read_gregs()
         sp = gregs[self._arch.SP_INDEX]
-        if self.in_handler(task.mm, gregs[self._arch.PC_INDEX]) and task.pid in self._bounced:
+        if self._handlers.hold(task.mm, gregs[self._arch.PC_INDEX]) and task.pid in self._bounced:
             sp = self._bounced[task.pid].words[1]  # a plain call of the handler's
         holes = self._holes_of(task.pid, task.mm)
         holes.add(self._arch.untag(sp - self._reserved_bytes & -_SLOT_BYTES & U64_MASK))
@@ -155,31 +142,29 @@ class Recorder:
         """Those of an address space: of a new one, its creator's as they were when that made the call."""
         holes = self._holes.get(mm)
         if holes is None:
-            holes = self._holes[mm] = self._inherited.pop(pid, None) or _Holes()
+            holes = self._holes[mm] = self._inherited.pop(pid) if pid in self._inherited else _Holes()
         return holes
 
     def _exit(self, event: SyscallExit) -> None:
         pid = event.task.pid
         if event.name in _CLONES and event.result is not None and event.result > 0:
             self._inherited[event.result] = self._cloning[pid]
-        index = self._next(pid, Call(event.name, event.args, event.result))
+        count, _ = self._arguments_of(event.number)
+        index = self._next(pid, Call(event.name, event.args if self._deep else event.args[:count], event.result))
         gregs = self._cpu.read_gregs()
-        if self._stack_return is not None and self.in_handler(event.task.mm, gregs[self._arch.PC_INDEX]):
+        if self._handlers.stack_returns and self._handlers.hold(event.task.mm, gregs[self._arch.PC_INDEX]):
             self._unfinished.setdefault(pid, []).append((index, event))
             return
         self._finish(index, event, self._cpu.read_gregs_bytes(), gregs[self._arch.SP_INDEX])
 
-    def before(self, pc: int, size_bytes: int) -> None:
-        """An instruction of the handlers is about to be executed (`emu.cpu.watch`): is it one that ends a bounce?"""
+    def before(self, pc: int) -> None:
+        """An instruction of the handlers is about to be executed: is it one that ends a bounce?"""
         task = self._kernel.current
-        back = self._stack_return
-        if back is None or len(back.code) != size_bytes or not self._unfinished.get(task.pid):
-            return
-        if self._read(task.mm, pc, size_bytes, None) != back.code:
+        if pc - task.mm.vdso not in self._handlers.stack_returns or not self._unfinished.get(task.pid):
             return
         gregs = self._cpu.read_gregs()
         words = _FIVE_WORDS.unpack(self._read(task.mm, gregs[self._arch.SP_INDEX], _FIVE_WORDS.size, None))
-        for register, word in back.taken:
+        for register, word in self._handlers.taken.items():
             gregs[register] = words[word]
         index, event = self._unfinished[task.pid].pop()
         registers = b"".join(value.to_bytes(8, "little") for value in gregs)
@@ -190,30 +175,35 @@ class Recorder:
         cpu = self._cpu
         mm = task.mm
         holes = self._holes_of(task.pid, mm)
-        start = self._arch.untag(sp) - AROUND_SP_BYTES
-        stack = zlib.crc32(self._read(mm, start, 2 * AROUND_SP_BYTES, holes))
         buffers = 0
-        for register, by_result in self._pointers_of(event):
+        for register, by_result in self._arguments_of(event.number)[1]:
             count = min(max(event.result or 0, 0), _BUFFER_MAX_BYTES) if by_result else _POINTED_BYTES
             if count and event.args[register]:
                 address = self._arch.untag(event.args[register])
                 buffers = zlib.crc32(self._read(mm, address, count, holes), buffers)
-        tls = cpu.get_tls(), cpu.get_gs()
-        state = State(registers, zlib.crc32(cpu.read_fpregs()), tls, stack, buffers)
+        state = State(buffers)
+        if self._deep:
+            start = self._arch.untag(sp) - AROUND_SP_BYTES
+            stack = zlib.crc32(self._read(mm, start, 2 * AROUND_SP_BYTES, holes))
+            tls = cpu.get_tls(), cpu.get_gs()
+            state = State(buffers, registers, zlib.crc32(cpu.read_fpregs()), tls, stack)
         self._sink.state(task.pid, index, state)
 
-    def _pointers_of(self, event: SyscallExit) -> list[tuple[int, bool]]:
-        """(register, how much is in the result) of each argument through which the call may write."""
-        known = self._pointers.get(event.number)
+    def _arguments_of(self, number: int) -> tuple[int, list[tuple[int, bool]]]:
+        """How many arguments a call has; (register, how much is in the result) of each through which it may write."""
+        known = self._arguments.get(number)
         if known is None:
-            row = self._rows.get(event.number)
+            row = self._rows.get(number)
             call = declared(row) if row else None
             params = call.params() if call else []
-            known = self._pointers[event.number] = [
-                (register, param.show == "outbuf")
-                for register, (_, param) in enumerate(params)
-                if param.ctype == "ptr" and param.show not in _INPUTS
-            ]
+            known = self._arguments[number] = (
+                len(params) if call else _MAX_ARGUMENTS,
+                [
+                    (register, param.show == "outbuf")
+                    for register, (_, param) in enumerate(params)
+                    if param.ctype == "ptr" and param.show not in _INPUTS
+                ],
+            )
         return known
 
     # -- memory, without touching it -----------------------------------------------------------------------------------
@@ -236,9 +226,3 @@ class Recorder:
                         out[low - start : high - start] = bytes(high - low)
             page += PAGE_SIZE
         return bytes(out)
-
-
-def bounce_code(image: VdsoImage) -> tuple[int, int]:
-    """Start and end, from the image's start, of the code that runs in bounces only."""
-    ours = [offset for name, offset in image.symbols.items() if name.startswith("__kernel_bounce")]
-    return min(ours), min((offset for offset in image.symbols.values() if offset > max(ours)), default=image.text[1])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from emu.compare.differences import Checker, Reference, compare_ends
 from emu.compare.files import changed_files
+from emu.compare.handlers import of_image
 from emu.compare.meter import Meter
-from emu.compare.record import Recorder, bounce_code
+from emu.compare.record import Recorder
 from emu.compare.streams import CapturingHost
 from emu.machine import Machine
 from vdso_image.image import load
@@ -41,7 +43,20 @@ class Run(NamedTuple):
     """By system call."""
 
 
-def run_all(machines: Sequence[tuple[str, MachineOptions]], given: SharedInput) -> tuple[list[Run], list[Difference]]:
+class Check(Enum):
+    """How closely runs are compared; each takes in those before it."""
+
+    ENDS = "ends"
+    """What was printed, how it ended, and which files it left."""
+    CALLS = "calls"
+    """Each task's calls and signals, with arguments, results, and what is behind pointers."""
+    STATE = "state"
+    """All registers, and the memory around SP, after each call."""
+
+
+def run_all(
+    machines: Sequence[tuple[str, MachineOptions]], given: SharedInput, check: Check
+) -> tuple[list[Run], list[Difference]]:
     """Run each of `machines`, by name, with the same input: the runs, and in what they differ from the first.
 
     A run that is killed for its time is the last. Raises StartError, and KeyboardInterrupt when we are to stop.
@@ -51,24 +66,25 @@ def run_all(machines: Sequence[tuple[str, MachineOptions]], given: SharedInput) 
     differences: list[Difference] = []
     for name, options in machines:
         checker = Checker(name, reference, runs[0].arch) if runs else None
-        done = run(name, options, given, checker or reference)
+        done = run(name, options, given, checker or reference, deep=check is Check.STATE)
         runs.append(done)
         if done.timed_out:
             break
         if checker is not None:
-            checker.finish()
             differences += compare_ends(done, runs[0])
-            differences += checker.differences
+            if check is not Check.ENDS:
+                checker.finish()
+                differences += checker.differences
     return runs, differences
 
 
-def run(name: str, options: MachineOptions, given: SharedInput, sink: Sink) -> Run:
-    """Run one machine, and tell `sink` what its tasks do."""
+def run(name: str, options: MachineOptions, given: SharedInput, sink: Sink, *, deep: bool) -> Run:
+    """Run one machine, and tell `sink` what its tasks do (`deep`: see `Recorder`)."""
     host = CapturingHost(given)
     machine = Machine(options, host)
     kernel = machine.kernel
-    handlers = bounce_code(load(kernel.arch.NAME))
-    recorder = Recorder(kernel, handlers, sink)
+    handlers = of_image(load(kernel.arch.NAME))
+    recorder = Recorder(kernel, handlers, sink, deep=deep)
     meter = Meter(machine, handlers, recorder.before)
     machine.begin()
     try:

@@ -79,6 +79,10 @@ class BlockCounter:
         self._flag.value = 0
         self._count.value = blocks
 
+    def more(self, blocks: int) -> None:
+        """Let it be `blocks` more than were left."""
+        self._count.value += blocks
+
     def stop_now(self) -> None:
         """Stop at the next block; from any thread."""
         self._flag.value = 1

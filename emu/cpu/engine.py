@@ -415,6 +415,11 @@ class UnicornCpu(ABC):
         """May `interrupt_from_thread` be used?"""
         return self._block_hook is not None
 
+    def lengthen_slice(self, blocks: int) -> None:
+        """Let the time slice that is running be `blocks` longer."""
+        if self._block_hook is not None and self._block_counter is not None:
+            self._block_counter.more(blocks)
+
     def interrupt_from_thread(self) -> None:
         """Stop between two instructions and call `TrapHandler.interrupted`; the guest can go on afterwards."""
         if self._block_counter is not None:
