@@ -132,8 +132,13 @@ class ArchSignal(Protocol):
         """The signal of another exception, and the same fields set; None when Linux makes no signal of it."""
         ...
 
-    def setup_rt_frame(self, task: Task, info: SigInfo, action: SigAction, mask: int) -> None:
-        """Write the frame and point the registers at the handler; EFAULT when it can't be written."""
+    def setup_rt_frame(
+        self, task: Task, info: SigInfo, action: SigAction, mask: int, bounce_frame: bytes = b""
+    ) -> None:
+        """Write the frame and point the registers at the handler; EFAULT when it can't be written.
+
+        `bounce_frame`: the four words of a bounce to be kept in it, or none.
+        """
 
     def restore_frame(self, task: Task) -> None:
         """Take registers, mask and alternate stack from the frame; an error when it is not sound."""

@@ -29,6 +29,7 @@ from kernel_model.bounce import REDIRECT
 from kernel_model.mm.uaccess import copy_to_user, get_user, put_user
 from kernel_model.signal.action import set_blocked
 from kernel_model.signal.altstack import restore_altstack, sas_ss_flags
+from kernel_model.signal.rewind import keeps_frames, put_back_frame
 from kernel_model.signal.sighand import SigInfo
 from kernel_model.signal.siginfo import pack
 from kernel_model.types import U32_MASK, U64_MASK, SyscallError, UserPtr
@@ -87,8 +88,11 @@ _FPREGS_TAIL: Final = bytes(8)
 _FPSIMD: Final = struct.Struct("<II8s512s")
 _ESR: Final = struct.Struct("<IIQ")
 _EXTRA: Final = struct.Struct("<IIQI12x")
+# a record of our own: the frame of a bounce that the task's page held (docs/bounce-abi.md)
+_BOUNCE: Final = struct.Struct("<II32s8x")
 _FRAME_RECORD: Final = struct.Struct("<QQ")
 _FPSIMD_MAGIC: Final = 0x4650_8001
+_BOUNCE_MAGIC: Final = 0x424E_4301
 _ESR_MAGIC: Final = 0x4553_5201
 _EXTRA_MAGIC: Final = 0x4558_5401
 _SIGFRAME_MAX_BYTES: Final = 256 << 10
@@ -142,7 +146,7 @@ def exception(task: Task, kind: str) -> SigInfo | None:
     return SigInfo(signal, code, fields=(("addr", pc),))
 
 
-def setup_rt_frame(task: Task, info: SigInfo, action: SigAction, mask: int) -> None:
+def setup_rt_frame(task: Task, info: SigInfo, action: SigAction, mask: int, bounce_frame: bytes = b"") -> None:
     """Build `struct rt_sigframe` with a frame record above it and enter the handler (setup_rt_frame()); EFAULT."""
     cpu = task.kernel.cpu
     regs = bytearray(cpu.read_gregs_bytes())
@@ -164,6 +168,8 @@ def setup_rt_frame(task: Task, info: SigInfo, action: SigAction, mask: int) -> N
         data = _FRAME_WITH_ESR.pack(*fields, _ESR_MAGIC, _ESR.size, task.error_code)
     else:
         data = _FRAME.pack(*fields)
+    if bounce_frame:
+        data = data[: -_RECORD.size] + _BOUNCE.pack(_BOUNCE_MAGIC, _BOUNCE.size, bounce_frame) + _RECORD.pack(0, 0)
     mm = task.mm
     put_user(mm, UserPtr(next_frame), _FRAME_RECORD, fp, lr)
     if action.flags & SA_SIGINFO:
@@ -183,6 +189,7 @@ class _UserRecords:
 
     fpsimd: int = 0
     fpsimd_bytes: int = 0
+    bounce_frame: bytes = b""
 
 
 def _parse_records(task: Task, frame: int) -> _UserRecords:
@@ -215,6 +222,8 @@ def _parse_records(task: Task, frame: int) -> _UserRecords:
             had_extra = True
             base, limit, offset = data, extra_bytes, 0
             continue
+        elif magic == _BOUNCE_MAGIC and size == _BOUNCE.size and not found.bounce_frame and keeps_frames(task):
+            found.bounce_frame = get_user(mm, UserPtr(base + offset), _BOUNCE)[2]
         elif magic != _ESR_MAGIC:
             raise SyscallError(errno.EINVAL)
         if size < _RECORD.size:
@@ -248,6 +257,8 @@ def restore_frame(task: Task) -> None:
         if not records.fpsimd or records.fpsimd_bytes != _FPSIMD.size:
             raise SyscallError(errno.EINVAL)
         _, _, fpsr_fpcr, vectors = get_user(mm, UserPtr(records.fpsimd), _FPSIMD)
+        if records.bounce_frame:
+            put_back_frame(task, records.bounce_frame)
     cpu.write_gregs_bytes(regs)
     cpu.write_fpregs(b"%b%b%b" % (vectors, fpsr_fpcr, _FPREGS_TAIL))
     if task.sas != (stack, size, flags & U32_MASK):

@@ -26,6 +26,7 @@ from kernel_model.bounce import REDIRECT
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user, get_user
 from kernel_model.signal.action import set_blocked
 from kernel_model.signal.altstack import on_sig_stack, restore_altstack, sas_ss_flags
+from kernel_model.signal.rewind import keeps_frames, put_back_frame
 from kernel_model.signal.sighand import SigInfo
 from kernel_model.signal.siginfo import pack
 from kernel_model.types import U32_MASK, U64_MASK, SyscallError, UserPtr
@@ -59,7 +60,7 @@ _FPE_CODES: Final = ((0x01, 7), (0x04, 3), (0x08, 4), (0x12, 5), (0x20, 6))
 # struct rt_sigframe: pretcode; ucontext: uc_flags, uc_link; uc_stack; sigcontext; uc_sigmask
 # struct sigcontext: r8 .. eflags, cs, gs, fs, ss, err, trapno, oldmask, cr2, fpstate, reserved
 # pretcode to uc_sigmask
-_FRAME: Final = struct.Struct("<3QQi4xQ144s4H5Q64xQ")
+_FRAME: Final = struct.Struct("<3QQi4xQ144s4H5Q32s32xQ")
 # what rt_sigreturn takes from the same bytes: the stack, the registers, cs, fpstate, the mask
 _SOUND_FRAME: Final = struct.Struct("<24xQi4xQ144sH38xQ64xQ")
 _SP_IP_FLAGS: Final = struct.Struct("<QQQ")
@@ -81,6 +82,11 @@ _RED_ZONE_BYTES: Final = 128
 
 _UC_FLAGS: Final = 2 | 4
 """UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS; UC_FP_XSTATE only where XSAVE is."""
+_UC_BOUNCE: Final = 1 << 16
+"""One of our own: the reserved words of the sigcontext begin with the frame of a bounce that the task's page held."""
+_UC_FLAGS_FIELD: Final = struct.Struct("<8xQ")
+_BOUNCE_FRAME: Final = struct.Struct("<32s")
+_BOUNCE_FRAME_AT: Final = 48 + 144 + 8 + 40
 _USER_CS: Final = 0x33
 _USER_DS: Final = 0x2B
 _EFLAGS_DF_RF_TF: Final = 0x400 | 0x10000 | 0x100
@@ -139,7 +145,7 @@ def exception(task: Task, kind: str) -> SigInfo | None:
     return SigInfo(signal, code, fields=(("addr", address),))
 
 
-def setup_rt_frame(task: Task, info: SigInfo, action: SigAction, mask: int) -> None:
+def setup_rt_frame(task: Task, info: SigInfo, action: SigAction, mask: int, bounce_frame: bytes = b"") -> None:
     """Build `struct rt_sigframe` and enter the handler (x64_setup_rt_frame()); EFAULT when it can't be written."""
     if not action.flags & SA_RESTORER:
         raise SyscallError(errno.EFAULT)
@@ -158,9 +164,10 @@ def setup_rt_frame(task: Task, info: SigInfo, action: SigAction, mask: int) -> N
         raise SyscallError(errno.EFAULT)
     mm = task.mm
     copy_to_user(mm, UserPtr(fpstate), cpu.read_fpregs())
+    uc_flags = _UC_FLAGS | _UC_BOUNCE if bounce_frame else _UC_FLAGS
     data = _FRAME.pack(
-        action.restorer, _UC_FLAGS, 0, sas.sp, _signed(sas.flags), sas.size, regs, _USER_CS, 0, 0, _USER_DS,
-        task.error_code, task.trap_nr, mask, task.fault_address, fpstate, mask,
+        action.restorer, uc_flags, 0, sas.sp, _signed(sas.flags), sas.size, regs, _USER_CS, 0, 0, _USER_DS,
+        task.error_code, task.trap_nr, mask, task.fault_address, fpstate, bounce_frame, mask,
     )  # fmt: skip
     if action.flags & SA_SIGINFO:
         data += pack(info)
@@ -204,6 +211,8 @@ def restore_frame(task: Task) -> None:
             raise SyscallError(errno.EFAULT)
     else:
         area = _INITIAL_FPSTATE
+    if keeps_frames(task) and get_user(mm, UserPtr(frame), _UC_FLAGS_FIELD)[0] & _UC_BOUNCE:
+        put_back_frame(task, get_user(mm, UserPtr(frame + _BOUNCE_FRAME_AT), _BOUNCE_FRAME)[0])
     cpu.write_gregs_bytes(regs)
     cpu.write_fpregs(area)
     if task.sas != (stack, size, stack_flags & U32_MASK):

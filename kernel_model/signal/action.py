@@ -159,14 +159,13 @@ def get_signal(kernel: Kernel, task: Task) -> tuple[SigInfo, SigAction] | None:
 
 def _handle_signal(kernel: Kernel, task: Task, info: SigInfo, action: SigAction) -> None:
     """Build the handler's frame and block what it asks for (handle_signal(), signal_setup_done())."""
-    if kernel.bounce is not None:
-        rewind_bounce(kernel, task, info)
+    bounce_frame = b"" if kernel.bounce is None else rewind_bounce(kernel, task, info)
     mask = task.blocked if task.saved_sigmask is None else task.saved_sigmask
     if task.rseq.address:
         if not abort_critical_section(kernel, task):
             force_signal(kernel, task, SigInfo(SIGSEGV, SI_KERNEL))
     try:
-        signal_ops(kernel.arch.NAME).setup_rt_frame(task, info, action, mask)
+        signal_ops(kernel.arch.NAME).setup_rt_frame(task, info, action, mask, bounce_frame)
     except SyscallError:
         # kernel/signal.c:force_sigsegv(): a handler for SIGSEGV itself can't run either.
         force_signal(kernel, task, SigInfo(SIGSEGV, SI_KERNEL), fatal=info.signo == SIGSEGV)

@@ -7,20 +7,25 @@ signal's handler sees the program's PC there, and the call is made after it retu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from struct import Struct
+from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi.signal import SYNCHRONOUS_MASK
 from kernel_model.arch import signal_ops
-from kernel_model.bounce import BadFrame, pop_frame
+from kernel_model.bounce import FRAME_BYTES, BadFrame, pop_frame
 from kernel_model.events import Rewound
+from kernel_model.mm.uaccess import copy_from_user, copy_to_user
+from kernel_model.types import SyscallError, UserPtr
 
 if TYPE_CHECKING:
     from kernel_model.kernel import Kernel
     from kernel_model.signal.sighand import SigInfo
     from kernel_model.task import Task
 
+_WORD: Final = Struct("<Q")
 
-def rewind_bounce(kernel: Kernel, task: Task, info: SigInfo) -> None:
+
+def rewind_bounce(kernel: Kernel, task: Task, info: SigInfo) -> bytes:
     """Put the task back at the old-style instruction, if it is in a restart range of the vDSO as it is mapped now.
 
     Not for a signal that the instruction at PC itself raised: its handler shall see that instruction. They are told
@@ -29,30 +34,57 @@ def rewind_bounce(kernel: Kernel, task: Task, info: SigInfo) -> None:
     Nothing happens when the frame can't be read, or its flags are not user space's: then the handler sees the vDSO's
     PC, and the flagged call will end in SIGSEGV as it does without a signal. A program that jumps into a handler with
     four words of its own choice at SP is put back to what they say, which `br` and `mov sp` could do as well.
+
+    A task that stays in the vDSO and has the frame in its page: the frame, for the signal's own to keep, since the next
+    bounce will be written over it. Otherwise nothing.
     """
-    if info.code > 0 and SYNCHRONOUS_MASK >> info.signo - 1 & 1:
-        return
     mm = task.mm
     arch = kernel.arch
-    regs = kernel.cpu.read_gregs()
-    pc = regs[arch.PC_INDEX]
-    if not mm.vdso <= pc < mm.vdso_end or kernel.vdso is None:
-        return
-    offset = pc - mm.vdso
-    for start, commit, handler in kernel.vdso.image.restart_ranges:
-        if start <= offset < commit:
-            address = arch.page_of_handler(regs) if handler == "task-page" else regs[arch.SP_INDEX]
-            break
-    else:
-        return
+    bounce = kernel.bounce
+    regs_bytes = kernel.cpu.read_gregs_bytes()
+    (pc,) = _WORD.unpack_from(regs_bytes, arch.PC_INDEX * _WORD.size)
+    if not mm.vdso <= pc < mm.vdso_end or kernel.vdso is None or bounce is None:
+        return b""
+    if not (info.code > 0 and SYNCHRONOUS_MASK >> info.signo - 1 & 1):
+        offset = pc - mm.vdso
+        for start, commit, handler in kernel.vdso.image.restart_ranges:
+            if start <= offset < commit:
+                regs = [value for (value,) in _WORD.iter_unpack(regs_bytes)]
+                address = arch.page_of_handler(regs) if handler == "task-page" else regs[arch.SP_INDEX]
+                if _rewind(kernel, task, regs, address):
+                    return b""
+    if not bounce.in_task_page:
+        return b""
     try:
-        frame = pop_frame(mm, arch.untag(address))
+        return copy_from_user(mm, UserPtr(task.task_page), FRAME_BYTES)
+    except SyscallError:
+        return b""
+
+
+def _rewind(kernel: Kernel, task: Task, regs: list[int], address: int) -> bool:
+    """Make the registers `regs` those at the program's instruction, by the frame at `address`; False if it is bad."""
+    arch = kernel.arch
+    try:
+        frame = pop_frame(task.mm, address)
     except BadFrame:
-        return
+        return False
     flags = arch.user_flags(frame[3])
     if flags is None:
-        return
+        return False
+    pc = regs[arch.PC_INDEX]
     signal_ops(arch.NAME).rewind_bounce(regs, frame, flags)
     kernel.cpu.write_gregs(regs)
     if kernel.events.active:
         kernel.events.emit(Rewound(task, pc, regs[arch.PC_INDEX], address, frame))
+    return True
+
+
+def put_back_frame(task: Task, frame: bytes) -> None:
+    """rt_sigreturn(2): put back into the task's page what a signal's frame kept of it; EFAULT."""
+    copy_to_user(task.mm, UserPtr(task.task_page), frame)
+
+
+def keeps_frames(task: Task) -> bool:
+    """May a signal's frame hold one of a bounce? Where bounces need no such thing it is not known."""
+    bounce = task.kernel.bounce
+    return bounce is not None and bounce.in_task_page

@@ -8,12 +8,14 @@ import pytest
 
 from kernel_model.abi import signal as abi
 from kernel_model.abi.mman import PROT_WRITE
+from kernel_model.arch import signal_ops
 from kernel_model.bounce import FRAME, REDIRECT, BounceOptions
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user
 from kernel_model.signal.deliver import do_signal, force_memory_fault, send_signal
 from kernel_model.signal.sighand import SigAction, SigAltStack, SigInfo
 from kernel_model.task import Rseq
-from kernel_model.types import U64_MASK, UserPtr
+from kernel_model.task_page import map_task_page
+from kernel_model.types import U64_MASK, SyscallError, UserPtr
 from kernel_model.vdso import Vdso
 from tests.support.model import Model, make_model
 from vdso_image.image import ARCHITECTURES, load
@@ -62,6 +64,13 @@ class Bounced:
         pc = SITE + self.arch.SYSCALL_INSTRUCTION_BYTES
         words = (number, self.sp, pc, FLAGS[self.arch.NAME] if flags is None else flags)
         copy_to_user(self.task.mm, self.stack, FRAME.pack(*words))
+
+    def sigreturn(self) -> None:
+        """The handler returns."""
+        cpu, arch = self.model.cpu, self.arch
+        if arch.NAME == "x86_64":
+            cpu.gregs[arch.SP_INDEX] += 8
+        signal_ops(arch.NAME).restore_frame(self.task)
 
     def deliver(self) -> tuple[int, int]:
         """Deliver what is pending: PC and SP that the handler finds in its context."""
@@ -176,8 +185,6 @@ def test_flags_that_are_not_the_programs_to_set_are_dropped() -> None:
 
 @pytest.mark.parametrize("flag", [0, REDIRECT])
 def test_a_number_that_restart_syscall_replaced_stays(bounced: Bounced, flag: int) -> None:
-    from kernel_model.arch import signal_ops
-
     arch = bounced.arch
     words = (NUMBER, bounced.sp, SITE + arch.SYSCALL_INSTRUCTION_BYTES, FLAGS[arch.NAME])
     for number, wanted in ((63, NUMBER), (NR_RESTART_SYSCALL[arch.NAME], NR_RESTART_SYSCALL[arch.NAME])):
@@ -221,3 +228,41 @@ def test_registers_of_a_syscall_are_as_one_leaves_them() -> None:
     ):  # fmt: skip
         wanted[bounced.arch.GREG_NAMES.index(name)] = value
     assert [value & U64_MASK for value in words] == wanted
+
+
+@pytest.mark.parametrize("where", ["past its call", "its own fault"])
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_a_frame_in_the_tasks_page_survives_the_signals_handler(arch: str, where: str) -> None:
+    """The page has the only copy, and a handler that makes a call of its own has another frame written over it."""
+    bounced = Bounced(arch, "task-page")
+    task, mm = bounced.task, bounced.task.mm
+    task.task_page = page = map_task_page(mm)
+    words = FRAME.pack(NUMBER, bounced.sp, SITE, FLAGS[arch])
+    copy_to_user(mm, UserPtr(page), words)
+    bounced.regs[bounced.arch.PC_INDEX] = pc = mm.vdso + bounced.image.symbols["__kernel_bounce_return_task_page"]
+    if where == "its own fault":
+        bounced.regs[bounced.arch.PC_INDEX] = pc = mm.vdso + bounced.range.start
+        bounced.model.cpu.gregs = list(bounced.regs)
+        force_memory_fault(task.kernel, task, pc & -4096, PROT_WRITE)
+        assert bounced.deliver() == (pc, bounced.stack)
+    else:
+        assert bounced.signal() == (pc, bounced.stack)
+    copy_to_user(mm, UserPtr(page), bytes(32))
+    bounced.sigreturn()
+    assert copy_from_user(mm, UserPtr(page), 32) == words
+    assert bounced.model.cpu.gregs == bounced.regs
+
+
+def test_a_frame_of_a_bounce_is_not_known_where_there_are_none(bounced: Bounced) -> None:
+    """AArch64: the record is one that rt_sigreturn refuses; x86-64: uc_flags are not looked at."""
+    bounced.frame(flags=FLAGS[bounced.arch.NAME])
+    bounced.regs[bounced.arch.PC_INDEX] = HANDLER + 64
+    bounced.signal()
+    frame = bounced.model.cpu.gregs[bounced.arch.SP_INDEX]
+    if bounced.arch.NAME == "x86_64":
+        copy_to_user(bounced.task.mm, UserPtr(frame + 8), _WORD.pack(1 << 16))
+        bounced.sigreturn()
+    else:
+        copy_to_user(bounced.task.mm, UserPtr(frame + 592 + 528), Struct("<II40x8x").pack(0x424E_4301, 48))
+        with pytest.raises(SyscallError):
+            bounced.sigreturn()
