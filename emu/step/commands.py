@@ -109,7 +109,7 @@ class Commands:
             return default
         value = self.value(text)
         if not 0 < value <= limit:
-            raise CommandError(f"'{text}' is no number from 1 to {limit}")
+            raise ExpressionError(f"'{text}' is no number from 1 to {limit}")
         return value
 
     def call_numbers(self, text: str) -> frozenset[int] | None:
@@ -136,10 +136,12 @@ class Commands:
         stop = session.stop
         mm = stop.task.mm
         bounce = session.bounce_here()
-        if mm.vdso <= stop.pc < mm.vdso_end and bounce is not None:
+        if bounce is not None and mm.vdso <= stop.pc < mm.vdso_end:
             return Resume(target=Target(bounce.words[2]))
+        if stop.why == "syscall":
+            return Resume(target=Target(stop.pc))  # the call is still to be carried out, PC is behind it
         found = session.places.disassemble(mm, stop.pc, 1)
-        if found and stop.why != "syscall":
+        if found:
             word, behind = mnemonic(found[0].text), stop.pc + len(found[0].data)
             if word in session.style.syscalls:
                 return Resume(target=Target(behind))
@@ -247,6 +249,8 @@ class Commands:
 
     def disassemble(self, argument: str) -> None:
         """Instructions at PC, or somewhere else."""
+        if argument.isdigit() and int(argument) <= _SHOWN_MAX:
+            argument = f",{argument}"
         place, count = self._place_and_count(argument, _INSTRUCTIONS, _SHOWN_MAX)
         start = self.session.pc if place is None else place
         if place is None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final
 
 from emu.host.real import RealHost
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from emu.cpu.engine import UnicornCpu
+
+_NOTICED_AFTER_S: Final = 0.1
 
 
 class StepHost(RealHost):
@@ -21,6 +24,8 @@ class StepHost(RealHost):
         """OSError when `stdin` can't be opened."""
         self.at_prompt = False
         """A person is being asked: Ctrl-C is for the line that is being typed."""
+        self.sigint_seen = False
+        """Our own handler has run for the last Ctrl-C at the prompt."""
         self._interrupt = False
         self._on_interrupt: Callable[[], None] | None = None
         self._cpu: UnicornCpu | None = None
@@ -35,10 +40,19 @@ class StepHost(RealHost):
         """See `HostStreams`. From the watcher's thread."""
         if signum != signal.SIGINT or self._cpu is None:
             super().inject_signal(signum)
-        elif not self.at_prompt:
+        elif self.at_prompt:
+            self._see_to_it(signum)
+        else:
             self._interrupt = True
             self.wake()
             self._cpu.interrupt_from_thread()
+
+    def _see_to_it(self, signum: int) -> None:
+        """readline does not notice a signal that comes just before it waits for a key: send it once more."""
+        time.sleep(_NOTICED_AFTER_S)
+        if self.at_prompt and not self.sigint_seen:
+            os.kill(os.getpid(), signum)
+        self.sigint_seen = False
 
     def take_signals(self) -> list[int]:
         """See `Host`."""

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 PROMPT: Final = "(step) "
 _WIDTH: Final = 80
 """Where nobody says how wide it is; a transcript is the same everywhere."""
-_AT_PROMPT: Final = ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL),
-                     (signal.SIGHUP, signal.SIG_DFL))  # fmt: skip
+_DEADLY_AT_PROMPT: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Source(Protocol):
@@ -47,8 +46,10 @@ class Script:
         text = self._file.readline()
         if not text:
             return None
-        print(f"{PROMPT}{text.rstrip()}".rstrip(), flush=True)
-        return text.strip()
+        text = text.strip()
+        if text:
+            print(PROMPT + text.encode("utf-8", "backslashreplace").decode(), flush=True)
+        return text
 
 
 class Keyboard:
@@ -75,14 +76,11 @@ class Keyboard:
 
     def line(self) -> str | None:
         """See `Source`."""
-        while True:
-            try:
-                return input(PROMPT).strip()
-            except EOFError:
-                print()
-                return None
-            except KeyboardInterrupt:
-                print()  # what was typed so far is forgotten
+        try:
+            return input(PROMPT).strip()
+        except EOFError:
+            print()
+            return None
 
 
 class Prompt:
@@ -98,7 +96,9 @@ class Prompt:
         self._commands: Commands
         self._view: View
         self._colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        self._guest_terminal: list[object] | None = None
+        self._interruptible = False
+        """A line is being read, which Ctrl-C ends."""
+        self._interrupted = False
 
     def attach(self, session: Session, script: TextIO | None) -> None:
         """Read about `session`: the commands of `script` first; after it, or without one, standard input's."""
@@ -127,19 +127,33 @@ class Prompt:
         if stop.why in ("interrupted", "asleep") and not interactive:
             raise KeyboardInterrupt
         self._host.at_prompt = True
-        handlers = [(number, signal.signal(number, handler)) for number, handler in _AT_PROMPT]
+        handlers = [(signal.SIGINT, signal.signal(signal.SIGINT, self._on_sigint))]
+        handlers += [(number, signal.signal(number, signal.SIG_DFL)) for number in _DEADLY_AT_PROMPT]
         terminal = _Terminal() if interactive else None
         try:
             self._measure()
             self._introduce(stop)
             self._say(self._view.stop(stop))
-            return self._commands_until_resume()
+            while True:
+                self._host.at_prompt = True
+                resume = self._commands_until_resume()
+                self._host.at_prompt = False  # from here on Ctrl-C is for the guest, and seen by the host's watcher
+                if not self._interrupted:
+                    return resume
+                self._say(["interrupted"])
         finally:
             if terminal is not None:
                 terminal.give_back()
+            self._host.at_prompt = False
             for number, handler in handlers:
                 signal.signal(number, handler)
-            self._host.at_prompt = False
+
+    def _on_sigint(self, _signum: int, _frame: object) -> None:
+        """Ctrl-C at the prompt: not where it would leave things half done."""
+        self._host.sigint_seen = True
+        if self._interruptible:
+            raise KeyboardInterrupt
+        self._interrupted = True
 
     def _measure(self) -> None:
         if sys.stdout.isatty():
@@ -152,12 +166,21 @@ class Prompt:
             self._say(self._view.wrapped(text, ""))
 
     def _commands_until_resume(self) -> Resume:
+        self._interrupted = False
         while self._sources:
             source = self._sources[0]
-            line = source.line()
+            try:
+                self._interruptible = True
+                line = source.line()
+                self._interruptible = False
+            except KeyboardInterrupt:
+                self._interruptible = False
+                if not source.interactive:
+                    raise
+                print()  # what was typed so far is forgotten
+                continue
             if line is None:
                 self._sources.pop(0)
-                self._measure()
                 continue
             resume = self._carry_out(line, source)
             if resume is not None:
@@ -177,10 +200,6 @@ class Prompt:
         except CommandError as error:
             self.failed = True
             self._say(self._view.wrapped(str(error), ""))
-        except KeyboardInterrupt:
-            if not source.interactive:
-                raise
-            self._say(["interrupted"])
         return None
 
 

@@ -27,6 +27,8 @@ _FLAGS: Final = {
     "aarch64": {"N": 31, "Z": 30, "C": 29, "V": 28},
     "x86_64": {"CF": 0, "PF": 2, "AF": 4, "ZF": 6, "SF": 7, "TF": 8, "IF": 9, "DF": 10, "OF": 11, "NT": 14, "AC": 18},
 }
+_TARGET: Final = re.compile(r"^(?:b|j|call|cbz|cbnz|tbz|tbnz)\S* (?:.*, )?#?(0x[0-9a-f]+)$")
+"""A direct jump or call, and where it goes."""
 _BOLD, _DIM, _RED, _YELLOW = "1", "2", "31", "33"
 _PHASES: Final = {
     "entered": "entered: the handler runs, and nothing has been carried out yet",
@@ -48,6 +50,8 @@ class View:
         self._before: dict[str, int] = {}
         self._now: dict[str, int] = {}
         self._call: SyscallEnter | SyscallExit | None = None
+        self._bounce: Bounce | None = None
+        """The last one that was introduced."""
 
     # -- small things -------------------------------------------------------------------------------------------------
     def _paint(self, code: str, text: str) -> str:
@@ -70,7 +74,15 @@ class View:
     def instruction(self, task: Task, pc: int) -> str:
         """The instruction at `pc`."""
         found = self._session.places.disassemble(task.mm, pc, 1)
-        return found[0].text if found else "(no instruction)"
+        return found[0].text + self._leads_to(task, found[0].text) if found else "(no instruction)"
+
+    def _leads_to(self, task: Task, text: str) -> str:
+        """The function that a jump or call goes to, if it says where."""
+        target = _TARGET.search(text)
+        if target is None:
+            return ""
+        symbol = self._session.places.symbol(task.mm, int(target[1], 16))
+        return f" <{symbol.name}{f'+{symbol.offset:#x}' if symbol.offset else ''}>" if symbol is not None else ""
 
     # -- stops --------------------------------------------------------------------------------------------------------
     def stop(self, stop: Stop) -> list[str]:
@@ -137,15 +149,16 @@ class View:
         parts = []
         bounce = self._session.bounces.get(stop.task.pid)
         call = self._session.calls.get(stop.task.pid)
-        done = isinstance(call, SyscallExit) and call is not self._call
+        done = isinstance(call, SyscallExit) and call is not self._call and call.result is not None
         if bounce is not None and bounce.phase == "entered":
-            if stop.why == "bounce" or self._before.get(self._session.style.sp) != bounce.frame:
+            if bounce is not self._bounce:
+                self._bounce = bounce
                 where = f"made at {self.name(bounce.site)}, frame at {bounce.frame:#x}"
                 return self.wrapped(f"bounce of {self.call_name(bounce.number)} entered: {where}")
             parts.append(f"bounce of {self.call_name(bounce.number)} entered")
         elif bounce is not None and bounce.phase == "committed":
             parts.append(f"bounce of {self.call_name(bounce.number)} committed")
-        if done and isinstance(call, SyscallExit):
+        if done and isinstance(call, SyscallExit) and stop.why in ("step", "target"):
             over = "the bounce has returned: " if bounce is not None and bounce.phase == "returned" else ""
             return self.wrapped(f"{over}{self.call_text(call)}")
         if stop.why == "step":
@@ -174,7 +187,9 @@ class View:
         text = re.sub(r"^\[pid +\d+\] ", "", "".join(pieces).strip())
         if isinstance(event, SyscallExit):
             return re.sub(r"\) += ", ") = ", text)
-        return text if text.endswith(")") else text.rstrip(" ,") + (" ...)" if text.endswith(("(", ",")) else ", ...)")
+        if text.endswith(")"):
+            return text
+        return text + ("...)" if text.endswith("(") else " ...)")
 
     def tell(self, happening: Happening) -> list[str]:
         """A line about something that did not stop the run."""
@@ -233,7 +248,7 @@ class View:
                 lines.append(f"{name}:" if symbol is not None and not symbol.offset else f"{name}: ...")
             last = name
             here = line.address == session.pc
-            text = f"{'=>' if here else '  '} {line.address:x}  {line.text}"
+            text = f"{'=>' if here else '  '} {line.address:x}  {line.text}{self._leads_to(task, line.text)}"
             lines.append(self._paint(_BOLD, text) if here else text)
         return lines
 
