@@ -245,6 +245,44 @@ static void stack_pointers(void)
     CHECK(bounced_from(&start));
 }
 
+/* ---- a stack that is code ---- */
+static uint8_t *overwritten;                /* where the frame goes: a function that returns at once */
+#ifdef __aarch64__
+#define RETURN "\xc0\x03\x5f\xd6"           /* ret */
+#define AS_CODE 0xd503201fUL                /* a number that is nop; udf */
+#define NOP_BYTES 4
+#else
+#define RETURN "\xc3"                       /* ret */
+#define AS_CODE 0x0b0f90UL                  /* a number that is nop; ud2 */
+#define NOP_BYTES 1
+#endif
+
+/* A call, a jump to where its frame was, and that place executed once before. */
+static void stack_in_code(void)
+{
+#ifdef __aarch64__
+    uint32_t branch = 0x14000000 | (overwritten - (code + 4)) / 4;
+    memcpy(code + 4, &branch, 4);
+#else
+    int32_t distance = overwritten - (code + 7);
+    code[2] = 0xe9;
+    memcpy(code + 3, &distance, 4);
+#endif
+    memcpy(overwritten, RETURN, sizeof RETURN - 1);
+    ((void (*)(void))overwritten)();
+}
+
+static void stacks_of_code(void)
+{
+    attack("a frame over code that was executed");
+    struct registers start = at_call(AS_CODE);
+    start.r[SP] = (uint64_t)code + PAGE / 2;
+    overwritten = (uint8_t *)frame_address(start.r[SP]);
+    struct outcome end = run_prepared(start, stack_in_code);
+    CHECK(end.signal == SIGILL && end.now.r[PC] == (uint64_t)overwritten + NOP_BYTES);
+    CHECK(result(&end) == -ENOSYS && stack_untouched());
+}
+
 /* ---- numbers ---- */
 /* A number that is refused, without and with a bounce on the way. */
 static void number(const char *name, uint64_t value, int bounces)
@@ -297,6 +335,7 @@ int main(void)
     forged_frames();
     unreadable_frames();
     stack_pointers();
+    stacks_of_code();
     numbers();
     return guest_end();
 }
