@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kernel_model.task import Task
 
 _NAME_WIDTH: Final = 28
-_TEXT_WIDTH: Final = 44
+_TEXT_WIDTH: Final = 52
 _LINES_KEPT: Final = 1 << 20
 _PIECE: Final = 4096
 """So many lines are handed to the output at once."""
@@ -71,37 +71,45 @@ class InstructionTrace:
 
     def _plain(self, pc: int, size_bytes: int) -> None:
         """An instruction is about to be executed."""
+        if self._left:
+            self._left -= 1
+            self._add(self._line(pc, size_bytes))
+
+    def _changing(self, pc: int, size_bytes: int) -> None:
+        """The same; a line is ended when the next instruction shows what has changed."""
+        if not self._left and not self._pending:
+            return
+        registers = self._cpu.read_gregs()
+        if self._pending:
+            self._end_line(registers)
+        self._before = registers
+        if self._left:
+            self._left -= 1
+            self._pending = self._line(pc, size_bytes)
+
+    def _line(self, pc: int, size_bytes: int) -> str:
+        """What is told of the instruction at `pc`."""
         task = self._kernel.current
         if task is not self._task:
             self._switched(task)
         mm = task.mm
-        entry = mm.pt.get(pc & PAGE_MASK, 0)
         offset = pc & PAGE_OFFSET
         if offset + size_bytes <= PAGE_SIZE:
-            start = (entry & PAGE_MASK) + offset
+            start = (mm.pt.get(pc & PAGE_MASK, 0) & PAGE_MASK) + offset
             code = mm.ram[start : start + size_bytes].tobytes()
         else:
             code = self._places.peek(mm, pc, min(size_bytes, disasm.X86_LONGEST))
         known = self._lines.get(pc)
         if known is None or known[0] != code:
             known = self._describe(mm, pc, code)
+        return known[1]
+
+    def _add(self, line: str) -> None:
         parts = self._parts
-        if self._left:
-            self._left -= 1
-            parts.append(known[1])
+        parts.append(line)
         if len(parts) >= _PIECE:
             self._output.write("".join(parts))
             parts.clear()
-
-    def _changing(self, pc: int, size_bytes: int) -> None:
-        """The same; a line is ended when the next instruction shows what has changed."""
-        registers = self._cpu.read_gregs()
-        if self._pending:
-            self._end_line(registers)
-        self._before = registers
-        self._plain(pc, size_bytes)
-        if self._parts:
-            self._pending = self._parts.pop()
 
     def _end_line(self, registers: list[int]) -> None:
         skip = self._arch.PC_INDEX
@@ -112,13 +120,13 @@ class InstructionTrace:
         ]
         line = self._pending
         self._pending = ""
-        self._parts.append(f"{line[:-1]:<{_TEXT_WIDTH + _NAME_WIDTH}}  {' '.join(changed)}\n" if changed else line)
+        self._add(f"{line[:-1]:<{_TEXT_WIDTH + _NAME_WIDTH}}  {' '.join(changed)}\n" if changed else line)
 
     def _switched(self, task: Task) -> None:
         """Another task has the CPU than at the last instruction."""
         if self._task is not None or len(self._kernel.tasks) > 1:
             name = task.comm.decode("utf-8", "backslashreplace")
-            self._parts.append(f"-- task {task.pid} ({name})\n")
+            self._add(f"-- task {task.pid} ({name})\n")
         if task.mm is not self._mm:
             self._lines.clear()
         self._task, self._mm = task, task.mm

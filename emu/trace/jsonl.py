@@ -56,7 +56,7 @@ class JsonTeller:
         """See `Teller`."""
         record: dict[str, Any] = {
             "type": story.kind,
-            story.kind if story.kind != "forged" else "bounce": story.index,
+            "index" if story.kind == "call" else "bounce": story.index,
             "task": story.task,
             "process": story.process,
             "comm": story.task_name,

@@ -278,7 +278,8 @@ class Recorder:
             self._over(story, outcomes.NO_CALL)
 
     def _entered(self, story: Story) -> None:
-        """One more entry into the kernel."""
+        """One more entry into the kernel, for the real call."""
+        story.steps_before_call = len(story.steps)
         story.cost = story.cost._replace(kernel_entries=story.cost.kernel_entries + 1)
         self._cost = self._cost._replace(kernel_entries=self._cost.kernel_entries + 1)
 

@@ -84,6 +84,8 @@ class Story:
     """What the frame's third word points to."""
     handler: Place | None = None
     steps: list[Step] = field(default_factory=list)
+    steps_before_call: int = 0
+    """How many of the steps there were when the real call was made, its own included."""
     flagged: int | None = None
     """The number register (32 bits) at the real call's instruction, as the handler left it."""
     real_site: int = 0

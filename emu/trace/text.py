@@ -12,11 +12,11 @@ from kernel_model.bounce import NO_CALL, REDIRECT
 from kernel_model.types import U64_MASK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from emu.machine import Machine
     from emu.places import Place
-    from emu.trace.story import Cost, Story
+    from emu.trace.story import Cost, Step, Story
     from kernel_model.task import Task
 
 _WIDTH: Final = 80
@@ -55,7 +55,7 @@ class TextTeller:
         self._write = write
         self._colour = colour
         self._names: tuple[str, str, str, str] = ("", "", "", "")
-        self._several = False
+        self._begun = False
         self._limit_word = "bounce"
 
     def start(self, machine: Machine) -> None:
@@ -92,10 +92,12 @@ class TextTeller:
     def _head(self, story: Story) -> list[str]:
         """Up to the real call."""
         lines = self._site(story) + self._check(story)
-        if story.words:
+        if story.words or story.popped:
             lines += self._frame(story)
-        if story.steps:
-            lines += self._handler(story)
+        if story.handler is not None:
+            at = "as it was" if story.in_task_page else "at the frame"
+            lines += _labelled("enter", f"{_at(story.handler)}, {self._names[1]} {at}")
+        lines += self._handler(story.steps[: story.steps_before_call] if story.real_site else story.steps)
         if story.real_site and story.kind != "call":
             lines += self._number(story)
         return lines
@@ -103,7 +105,7 @@ class TextTeller:
     def _site(self, story: Story) -> list[str]:
         site = story.site
         assert site is not None
-        lines = _labelled("site", f"{site.address:#x}  {_place(site)}")
+        lines = _labelled("site", _at(site))
         for line in story.code:
             mark = ">" if line.address == site.address else " "
             lines.append(f"{'':{_INDENT}}{mark} {line.address:#x}  {line.text}")
@@ -113,7 +115,7 @@ class TextTeller:
         if story.kind == "call":
             return _labelled("check", _REASONS[story.reason])
         if story.kind == "forged":
-            return _labelled("check", "inside the vDSO, and no bounce came before: somebody jumped there")
+            return _labelled("check", f"{story.compared:#x} is inside the vDSO: a real call, and no bounce came before")
         start, end = story.vdso
         side = "below" if story.compared < start else "above"
         what = f"{story.compared:#x}" if story.site and story.compared == story.site.address else (
@@ -126,8 +128,10 @@ class TextTeller:
 
     def _frame(self, story: Story) -> list[str]:
         number, sp, pc, flags = self._names
-        words = story.words
-        if story.in_task_page:
+        words = story.words or story.popped
+        if not story.words:
+            lines = _labelled("frame", "as the program made it:")
+        elif story.in_task_page:
             lines = _labelled("frame", "in the task's own page; the user's stack is not touched")
         else:
             parts = f"{sp} {words[1]:#x}"
@@ -137,7 +141,8 @@ class TextTeller:
             if story.alignment_bytes:
                 parts += f" - {story.alignment_bytes} (alignment)"
             lines = _labelled("frame", parts)
-        after = f", {_place(story.return_place)}" if story.return_place is not None else ""
+        place = story.return_place
+        after = f", {_shortened(place.name, _PLACE_WIDTH)}" if place is not None and place.symbol is not None else ""
         meanings = (
             f"{number}: the number, {story.name}",
             f"{sp} before",
@@ -149,14 +154,11 @@ class TextTeller:
             lines += _labelled("", f"{story.frame + 8 * position:#x}  {word:016x}  {meaning}", 2 + 14 + 2 + 16 + 2)
         return lines
 
-    def _handler(self, story: Story) -> list[str]:
-        sp = self._names[1]
+    @staticmethod
+    def _handler(steps: Sequence[Step]) -> list[str]:
         lines = []
-        if story.handler is not None:
-            at = "as it was" if story.in_task_page else "at the frame"
-            lines += _labelled("enter", f"{story.handler.address:#x}  {_place(story.handler)}, {sp} {at}")
         label = "handler"
-        for step in story.steps:
+        for step in steps:
             text = f"{step.instruction.address:#x}  {step.instruction.text:<{_INSTRUCTION_WIDTH}}"
             if step.changed:
                 text += "  " + ", ".join(_changed(name, value) for name, value in step.changed)
@@ -165,7 +167,9 @@ class TextTeller:
         return lines
 
     def _number(self, story: Story) -> list[str]:
-        lines = _labelled("check", f"{story.real_site:#x} is inside the vDSO: a real call")
+        lines = []
+        if story.kind == "bounce":
+            lines += _labelled("check", f"{story.real_site:#x} is inside the vDSO: a real call")
         flagged = story.flagged
         if flagged is not None and flagged & REDIRECT:
             rest = flagged & ~REDIRECT
@@ -188,13 +192,15 @@ class TextTeller:
             lines += _labelled("call", f"{story.call_text} = {story.call_result}")
         elif story.call_text:
             lines += _labelled("call", f"{story.call_text.rstrip(', ')} ...")
+        if story.real_site:
+            lines += self._handler(story.steps[story.steps_before_call :])
         lines += self._ending(story)
         if story.kind != "call":
             lines += self._cost(story)
         return lines
 
     def _ending(self, story: Story) -> list[str]:
-        where = f"{story.landing.address:#x}  {_place(story.landing)}" if story.landing is not None else ""
+        where = _at(story.landing) if story.landing is not None else ""
         outcome = story.outcome
         if outcome in (outcomes.RETURNED, outcomes.NO_CALL):
             result = story.result or 0
@@ -226,7 +232,7 @@ class TextTeller:
     # -- between stories -----------------------------------------------------------------------------------------------
     def signal(self, task: Task, signal: int, handler: Place | None) -> None:
         """See `Teller`."""
-        what = f"its handler, {handler.address:#x} {_place(handler)}" if handler is not None else "the default action"
+        what = f"its handler, {_at(handler)}" if handler is not None else "the default action"
         self._put([f"signal {signal_name(signal)}, task {task.pid}: {what}"])
 
     def execve(self, task: Task, filename: bytes) -> None:
@@ -243,12 +249,13 @@ class TextTeller:
     def end(self, told: int, *, limited: bool) -> None:
         """See `Teller`."""
         if limited:
-            self._put([f"the program runs on, and no {self._limit_word} is told any more (--limit)"])
+            self._put([f"(--limit: the program runs on, and no more {self._limit_word}s are told)"])
 
     def _put(self, lines: list[str]) -> None:
         if self._colour:
             lines = [_coloured(line) for line in lines]
-        self._write("\n".join(lines) + "\n\n")
+        self._write(("\n" if self._begun else "") + "\n".join(lines) + "\n")
+        self._begun = True
 
 
 def _labelled(label: str, text: str, hanging: int = 0) -> list[str]:
@@ -257,7 +264,9 @@ def _labelled(label: str, text: str, hanging: int = 0) -> list[str]:
     if len(line) <= _WIDTH:
         return [line]
     indent = " " * (_INDENT + (hanging or 2))
-    return wrap(line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    split = line.replace("|", "|\0 ")  # flags may be torn apart too
+    lines = wrap(split, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return [line.replace("|\0 ", "|").replace("\0", "") for line in lines]
 
 
 def _shortened(text: str, width: int) -> str:
@@ -265,8 +274,13 @@ def _shortened(text: str, width: int) -> str:
 
 
 def _place(place: Place) -> str:
-    """Its name and file; a long one, as C++ has them, without its end."""
-    return _shortened(str(place), _PLACE_WIDTH)
+    """Its name and file, empty for none; a long one, as C++ has them, without its end."""
+    return _shortened(str(place), _PLACE_WIDTH) if place.file else ""
+
+
+def _at(place: Place) -> str:
+    """Its address and what is there."""
+    return f"{place.address:#x}  {_place(place)}".rstrip()
 
 
 def _flags(register: str, value: int) -> str:
@@ -293,7 +307,7 @@ def _cost(cost: Cost) -> str:
 
 def _coloured(line: str) -> str:
     """For a terminal: titles bold, labels cyan, the site red."""
-    if line[:1] != " ":
+    if line[:1] not in " (":
         return f"\033[1m{line}\033[0m"
     if line[_INDENT : _INDENT + 2] == "> ":
         return f"{line[:_INDENT]}\033[31m{line[_INDENT:]}\033[0m"
