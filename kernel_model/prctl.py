@@ -339,8 +339,9 @@ def _set_vma(task: Task, what: int, start: int, length: int, name_pointer: int) 
             vma = mm.split(vma, start)
         if vma.vm_end > end:
             mm.split(vma, end)
-        kind = "anon" if vma.mapping is None else "anon_shmem"
-        vma.name = f"[{kind}:{name.decode()}]" if name_pointer else ""
+        if vma.mapping is None or not vma.mapping.special:  # which keeps its own name (fs/proc/task_mmu.c)
+            kind = "anon" if vma.mapping is None else "anon_shmem"
+            vma.name = f"[{kind}:{name.decode()}]" if name_pointer else ""
         if vma.vm_start == covered:
             covered = vma.vm_end
     if covered < end:

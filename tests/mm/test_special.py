@@ -8,12 +8,15 @@ import pytest
 
 from kernel_model.abi import errno
 from kernel_model.abi.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
+from kernel_model.abi.prctl import PR_SET_VMA, PR_SET_VMA_ANON_NAME
 from kernel_model.mm.fault import R, W
 from kernel_model.mm.mm import MemoryMap
 from kernel_model.mm.mremap import MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE
 from kernel_model.mm.vma import VM_DONTCOPY, VM_EXEC, VM_MAY_FLAGS, VM_READ
+from kernel_model.prctl import prctl
 from kernel_model.types import PAGE_SIZE, SyscallError
 from tests.mm.space import Space, make_space
+from tests.support.model import make_model
 
 VDSO = 0x7000_0000
 PAGES = 3
@@ -120,3 +123,16 @@ def test_what_is_written_is_private() -> None:
     assert space.store(VDSO, b"mine")
     assert space.load(VDSO, 8) == b"minee  0"
     assert other.load(VDSO, 8) == b"image  0"
+
+
+def test_a_name_for_anonymous_memory_is_not_for_it() -> None:
+    """PR_SET_VMA on the vDSO succeeds, and /proc/self/maps goes on calling it what it is."""
+    model = make_model("x86_64")
+    mm = model.task.mm
+    frames = [mm.frames.alloc_zeroed() for _ in range(PAGES)]
+    mm.install_special_mapping(VDSO, VM_READ | VM_EXEC | VM_MAY_FLAGS, frames, "[vdso]")
+    name = model.put(b"mine\0")
+    assert prctl(model.task, PR_SET_VMA, PR_SET_VMA_ANON_NAME, VDSO, SIZE, name) == 0
+    with pytest.raises(SyscallError):
+        prctl(model.task, PR_SET_VMA, PR_SET_VMA_ANON_NAME, VDSO, PAGE_SIZE, name)
+    assert [mm.vma_name(vma) for vma in mm.vmas.overlapping(VDSO, VDSO + SIZE)] == ["[vdso]"]
