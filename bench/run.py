@@ -43,6 +43,11 @@ BENCHMARKS: dict[str, tuple[tuple[str, ...], int]] = {
     "threads": (("1000",), 1000),
     "signals": (("20000",), 20_000),
 }
+# what is told: benchmark, its arguments, options of trace, what is counted, how many of it a second there shall be
+TRACES: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], str, int], ...] = (
+    ("trace", "getppid", ("10000",), (), "bounces", 3000),
+    ("trace --instructions", "compute", ("1",), ("--instructions",), "instructions", 200_000),
+)
 HELLO_RUNS = 9
 # Measured elsewhere once: what Qiling, another emulator in Python, does.
 QILING_GETPPID_A_SECOND = 30_000
@@ -117,10 +122,10 @@ def compile_c(source: Path, arch: str, output: Path) -> Path:
     return output
 
 
-def emulator() -> list[str]:
+def emulator(command: str = "run") -> list[str]:
     """Our command as a person types it, or its text where the package is not installed."""
     script = Path(sys.executable).parent / "uabi-emu"
-    return [str(script), "run"] if script.exists() else [sys.executable, "-P", "-c", LAUNCH, "run"]
+    return [str(script), command] if script.exists() else [sys.executable, "-P", "-c", LAUNCH, command]
 
 
 def peers(arch: str) -> dict[str, list[str]]:
@@ -219,6 +224,23 @@ def bars(arch: str, figures: dict[tuple[str, str], Figures], v3_us: float, impor
     return found
 
 
+def trace_bars(arch: str, runs: int, timeout_s: int, work: Path) -> list[Bar]:
+    """How fast a run is told, start and end included: stories of bounces, and instructions."""
+    found = []
+    for what, benchmark, arguments, options, unit, bar in TRACES:
+        binary = compile_c(SOURCES / f"{benchmark}.c", arch, BUILD / arch / benchmark)
+        out = work / "trace"
+        command = [*emulator("trace"), *options, "-o", str(out), str(binary), *arguments]
+        of = Figures([metered(command, work, timeout_s) for _ in range(runs)])
+        with out.open("rb") as lines:
+            count = sum(line.startswith(b"bounce ") or unit == "instructions" for line in lines)
+        rate = count / of.wall_s if of.good else 0.0
+        value = f"{rate:,.0f} {unit} a second" if of.good else "fails"
+        found.append(Bar(f"{what}, {count:,} {unit}", value, f"at least {bar:,}", rate >= bar))
+        print(f"{arch:8} {what}: {value}", flush=True)
+    return found
+
+
 def machine() -> list[str]:
     """What the figures were measured on."""
 
@@ -251,7 +273,9 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
 
-def report(results: dict[str, dict[tuple[str, str], Figures]], v3_us: float, importing_s: float) -> str:
+def report(
+    results: dict[str, dict[tuple[str, str], Figures]], told: dict[str, list[Bar]], v3_us: float, importing_s: float
+) -> str:
     """The Markdown text."""
     parts = ["# Benchmarks", "", "Written by `make bench`; `bench/` holds the sources and the runner.", ""]
     parts += [f"- {line}" for line in machine()]
@@ -263,7 +287,7 @@ def report(results: dict[str, dict[tuple[str, str], Figures]], v3_us: float, imp
     ]
     for arch, figures in results.items():
         rows: list[list[str]] = [["what", "reached", "bar", ""]]
-        found = bars(arch, figures, v3_us, importing_s)
+        found = bars(arch, figures, v3_us, importing_s) + told[arch]
         rows += [[bar.what, bar.value, bar.bar, "" if bar.kept else "**missed**"] for bar in found]
         parts += ["", f"## {arch} guests", "", table(rows), ""]
         names = list(peers(arch))
@@ -299,21 +323,24 @@ def main() -> int:
     """Measure and report."""
     parser = argparse.ArgumentParser(description="Run the benchmarks and write docs/bench.md.")
     parser.add_argument("--arch", choices=ARCHES, action="append")
-    parser.add_argument("--only", help="comma-separated benchmarks; hello is always among them")
+    parser.add_argument("--only", help="comma-separated benchmarks, or trace; hello is always there")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--timeout", type=int, default=120, metavar="SECONDS")
     parser.add_argument("--no-write", action="store_true", help="leave docs/bench.md alone")
     options = parser.parse_args()
     only = {"hello", *options.only.split(",")} if options.only else set(BENCHMARKS)
-    if only - set(BENCHMARKS):
-        parser.error(f"no benchmark called {', '.join(sorted(only - set(BENCHMARKS)))}")
+    unknown = only - set(BENCHMARKS) - {"trace"}
+    if unknown:
+        parser.error(f"no benchmark called {', '.join(sorted(unknown))}")
     with tempfile.TemporaryDirectory(prefix="uabi-bench-") as scratch:
         work = Path(scratch)
         v3_before, importing = trap_us(), import_s(work)
         arches = options.arch or ARCHES
         results = {arch: measure(arch, only, options.runs, options.timeout, work) for arch in arches}
+        telling = not options.only or "trace" in only
+        told = {arch: trace_bars(arch, options.runs, options.timeout, work) if telling else [] for arch in arches}
         v3 = statistics.mean((v3_before, trap_us()))
-    text = report(results, v3, importing)
+    text = report(results, told, v3, importing)
     print(text)
     if not options.no_write:
         (ROOT / "docs").mkdir(exist_ok=True)
