@@ -99,8 +99,8 @@ _SIGFRAME_MAX_BYTES: Final = 256 << 10
 
 _X8, _SP, _PC, _PSTATE = 8, 31, 32, 33
 _PSTATE_RES0: Final = (
-    0xFFFF_FFFF_0000_0000 | 0x0C00_0000 | 0x00C0_0000 | 0x001F_E000 | 0x20
-)  # SPSR_EL1_AARCH64_RES0_BITS
+    0xFFFF_FFFF_0000_0000 | 0x0C00_0000 | 0x00C0_0000 | 0x0020_0000 | 0x001F_E000 | 0x20
+)  # SPSR_EL1_AARCH64_RES0_BITS, and SS (user_regs_reset_single_step())
 _PSTATE_NOT_EL0: Final = 0x10 | 0xF | 0x200 | 0x100 | 0x80 | 0x40
 """AArch32, the mode, and the masks D, A, I, F."""
 

@@ -91,6 +91,7 @@ FORGED = {
         "a forged frame with AArch32 state",
         "a forged frame with reserved bits",
         "a forged frame that asks for single steps",
+        "a signal frame that asks for single steps",
         "write(2) with a privileged frame must write nothing",
         "tagged SP",
     ),

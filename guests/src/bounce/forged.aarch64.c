@@ -41,6 +41,13 @@ int main(void)
     end = run_forged(&start, sp, landing, SOME_FLAGS | 1 << 21);
     CHECK(went_to(&end, sp, SOME_FLAGS));
 
+    attack("a signal frame that asks for single steps");
+    start = at_getppid();
+    start.r[FLAGS] |= 1 << 21;
+    end = run(start);
+    start.r[FLAGS] = SOME_FLAGS;
+    CHECK(returned(&start, &end) && bounced_from(&start));
+
     attack("write(2) with a privileged frame must write nothing");
     static const int arguments[] = ARGUMENTS;
     int ends[2];
