@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from emu import disasm
+from emu.printable import printable
 from emu.symbols import Symbol, SymbolTable
 from kernel_model.types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 from kernel_model.vdso import VDSO_NAME
@@ -178,4 +179,4 @@ def file_of(vma: Vma) -> str:
     file = vma.vm_file
     if file is None or file.f_path is None:
         return vma.name
-    return file.f_path.dentry.d_name.decode("utf-8", "backslashreplace")
+    return printable(file.f_path.dentry.d_name)

@@ -12,6 +12,8 @@ from itertools import accumulate
 from struct import Struct, error
 from typing import Final, NamedTuple
 
+from emu.printable import printable
+
 Read = Callable[[int, int], bytes]
 """(offset, count) -> bytes of the file there, fewer at its end."""
 
@@ -116,7 +118,7 @@ class _Functions:
         return next((i for i, byte in enumerate(self._strings[name : name + 8]) if byte != ord("_")), 8)
 
     def _text(self, name: int) -> str:
-        return self._strings[name : name + _NAME_LIMIT_BYTES].partition(b"\0")[0].decode("ascii", "backslashreplace")
+        return printable(self._strings[name : name + _NAME_LIMIT_BYTES].partition(b"\0")[0])
 
     def find(self, address: int) -> Symbol | None:
         """The function at `address`; of several the one that begins last."""
@@ -129,7 +131,7 @@ class _Functions:
 
     def named(self, name: str) -> int | None:
         """The address of the function called `name`, which need not be the name that `find` tells."""
-        wanted = name.encode("ascii", "backslashreplace")
+        wanted = name.encode("utf-8", "surrogateescape")
         return next(
             (start for start, at in zip(self._starts, self._names, strict=True)
              if self._strings.startswith(wanted + b"\0", at)), None,

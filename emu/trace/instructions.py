@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from emu import disasm
 from emu.cpu.watch import InstructionWatch
 from emu.places import Places
+from emu.printable import printable
 from kernel_model.events import Event, Execve, MappingChanged
 from kernel_model.types import PAGE_MASK, PAGE_OFFSET, PAGE_SIZE
 
@@ -125,8 +126,7 @@ class InstructionTrace:
     def _switched(self, task: Task) -> None:
         """Another task has the CPU than at the last instruction."""
         if self._task is not None or len(self._kernel.tasks) > 1:
-            name = task.comm.decode("utf-8", "backslashreplace")
-            self._add(f"-- task {task.pid} ({name})\n")
+            self._add(f"-- task {task.pid} ({printable(task.comm)})\n")
         if task.mm is not self._mm:
             self._lines.clear()
         self._task, self._mm = task, task.mm

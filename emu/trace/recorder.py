@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from emu import disasm
 from emu.cpu.watch import InstructionWatch
 from emu.places import Place, Places
+from emu.printable import printable
 from emu.strace.decode import CallDecoder
 from emu.strace.structs_task import signal_name
 from emu.trace import story as outcomes
@@ -180,7 +181,7 @@ class Recorder:
             self._calls if kind == "call" else self._begun,
             task.pid,
             task.tgid,
-            task.comm.decode("utf-8", "backslashreplace"),
+            printable(task.comm),
             number,
             self._kernel.table.name(number),
             self._places.at(mm, site),

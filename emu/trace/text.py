@@ -6,6 +6,7 @@ import os
 from textwrap import wrap
 from typing import TYPE_CHECKING, Final
 
+from emu.printable import printable
 from emu.strace.structs_task import signal_name
 from emu.trace import story as outcomes
 from kernel_model.bounce import NO_CALL, REDIRECT
@@ -73,7 +74,7 @@ class TextTeller:
         """See `Teller`."""
         lines = [self._title(story), *self._head(story)]
         lines += _labelled("call", f"{story.call_text.rstrip(', ')} ...")
-        lines += _labelled("", "it has to wait, and others run")
+        lines += _labelled("", "it has to wait: others may run")
         self._put(lines)
 
     def over(self, story: Story) -> None:
@@ -237,9 +238,9 @@ class TextTeller:
 
     def execve(self, task: Task, filename: bytes) -> None:
         """See `Teller`."""
-        name = filename.decode("utf-8", "backslashreplace")
+        name = _shortened(printable(filename), _PLACE_WIDTH)
         vdso = f"[{task.mm.vdso:#x}, {task.mm.vdso_end:#x})"
-        self._put([f"task {task.pid} runs {_shortened(name, 30)} now; its vDSO is {vdso}"])
+        self._put([f"task {task.pid} runs {name} now", *_labelled("vdso", vdso)])
 
     def exited(self, task: Task, code: int) -> None:
         """See `Teller`."""

@@ -135,6 +135,53 @@ def test_tasks_are_told_apart(tasks: Path, tmp_path: Path) -> None:
     assert text.index("call     execve") < text.index("task 1002 runs ")
 
 
+def test_colour_is_for_terminals(tmp_path: Path) -> None:
+    seen = {}
+    for name, env in (("plain", {"NO_COLOR": "1", "TERM": "xterm"}), ("dumb", {"TERM": "dumb"}), ("colour", {})):
+        master, slave = os.openpty()
+        command = trace("--limit", "1", DEMO / "x86_64" / "getppid")
+        subprocess.run(command, stderr=slave, cwd=tmp_path, env=env, timeout=60, check=True)
+        os.close(slave)
+        text = b""
+        try:
+            while piece := os.read(master, 4096):
+                text += piece
+        except OSError:
+            pass  # EIO: everybody has closed the other end
+        os.close(master)
+        seen[name] = text.decode().replace("\r\n", "\n")
+    assert seen["plain"] == seen["dumb"]
+    assert "\033" not in seen["plain"]
+    assert "\033[1mbounce 1" in seen["colour"]
+    assert re.sub(r"\033\[\d*m", "", seen["colour"]) == seen["plain"]
+
+
+def test_names_that_would_write_to_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "names.c").write_text(
+        '#include <sys/prctl.h>\n#include <unistd.h>\n'
+        'int main(void) { prctl(PR_SET_NAME, "a\\033[2J\\nb"); return getppid() < 0; }\n'
+    )
+    compile_to(tmp_path / "names.c", "x86_64-linux-musl", FLAGS, tmp_path / "names")
+    seen = run(trace("--only", "getppid", tmp_path / "names"), cwd=tmp_path)
+    assert seen.status == 0
+    assert b"bounce 1: getppid, task 1000 (a\\x1b[2J\\nb)\n" in seen.stderr
+    assert b"\033" not in seen.stderr
+
+
+def test_every_option_has_a_word() -> None:
+    from emu.cli.machine_options import machine_options_of
+    from emu.cli.trace import trace as command
+
+    @machine_options_of
+    def machine() -> None: ...
+
+    text = (ROOT / "docs" / "trace.md").read_text() + (ROOT / "README.md").read_text()
+    machine_options = {name for param in machine.__click_params__ for name in param.opts}  # type: ignore[attr-defined]
+    for param in command.params:
+        if param.param_type_name != "argument" and not machine_options & set(param.opts):
+            assert f"`{param.opts[0]}" in text, param
+
+
 # -- JSON Lines --------------------------------------------------------------------------------------------------------
 def test_records_agree_with_the_run(tasks: Path, tmp_path: Path) -> None:
     stats = tmp_path / "stats"
