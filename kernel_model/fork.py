@@ -146,11 +146,7 @@ def _check(task: Task, args: CloneArgs) -> None:
 
 def _announce_pidfd(task: Task, args: CloneArgs) -> None:
     """Tell the number that the pidfd will have, before there is a child; EMFILE, EFAULT (pidfd_prepare())."""
-    fd = task.files.next_fd
-    while fd in task.files.fd:
-        fd += 1
-    if fd >= task.signal.rlim[RLIMIT_NOFILE][0]:
-        raise SyscallError(errno.EMFILE)
+    fd = task.files.lowest_free(task.files.next_fd, task.signal.rlim[RLIMIT_NOFILE][0])
     put_user(task.mm, UserPtr(args.pidfd), _TID, fd)
 
 

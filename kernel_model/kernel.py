@@ -141,6 +141,9 @@ class Kernel:
         """Timers of timerfd_create(2) and timer_create(2), once there has been one."""
         self.anon_inodes: dict[bytes, Inode] = {}
         """The inodes of files that are no more than a descriptor, by their names (`kernel_model.fs.anon`)."""
+        self.socket_bytes = 0
+        """What the queues of all sockets hold, in Linux's buffers; `unix_inflight`: open files among it."""
+        self.unix_inflight = 0
         self.pidfds: dict[SignalStruct | Task, PidStruct] = {}
         """Of which processes and threads there are descriptors (`kernel_model.fs.pidfs`)."""
         self.signal_work = False

@@ -28,6 +28,7 @@ DEC: Final = Param("int", "dec")
 UDEC: Final = Param("uint", "dec")
 ULONG: Final = Param("ulong", "dec")
 HEX: Final = Param("ulong", "hex")
+UHEX: Final = Param("uint", "hex")
 PTR: Final = Param("ptr", "ptr")
 STRING: Final = Param("ptr", "string")
 OUT_INT: Final = Param("ptr", "outstruct", "int")
@@ -89,6 +90,7 @@ FUTEX: Final[dict[str, tuple[Param | None, ...]]] = {
     "FUTEX_CMP_REQUEUE_PI": (UDEC, _COUNT, PTR, UDEC),
 }
 FUTEX_CMD_MASK: Final = ~(128 | 256)
+SOL_SOCKET: Final = 1
 MREMAP_FIXED, MREMAP_DONTUNMAP = 2, 4
 CLONE_PIDFD, CLONE_SETTLS, CLONE_PARENT_SETTID = 0x1000, 0x80000, 0x100000
 CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID = 0x200000, 0x1000000
@@ -219,6 +221,12 @@ def _clone(arguments: Arguments, registers: Registers, arch: Arch) -> Arguments:
     return shown
 
 
+def _sockopt(arguments: Arguments, registers: Registers) -> Arguments:
+    """The names of options are those of SOL_SOCKET."""
+    fd, level, name, *rest = arguments
+    return arguments if registers[1] & 0xFFFF_FFFF == SOL_SOCKET else [fd, level, name._replace(kind=UHEX), *rest]
+
+
 _REMAINING: Final = Param("ptr", "remaining", "timespec")
 _BY_IOCTL: Final = _by_command("ioctl", 1, IOCTL, HEX)
 _CREATION: Final = Param("int", "flags", "creation")
@@ -230,6 +238,8 @@ _RESHAPES: Final[dict[str, Reshape]] = {
     "execveat": _replace({3: Param("ptr", "envp")}),
     "fcntl": _by_command("fcntl_cmd", 1, FCNTL, HEX),
     "futex": _futex,
+    "getsockopt": _sockopt,
+    "setsockopt": _sockopt,
     "getcwd": _replace({0: Param("ptr", "outpath")}),
     "getrandom": _replace({0: Param("ptr", "outhex")}),
     "ioctl": _ioctl,

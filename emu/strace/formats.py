@@ -278,6 +278,8 @@ def _inout(call: Call, value: int, detail: str) -> str:
     """Before, and after if the call has changed it."""
     now = structs.STRUCTS[detail](call, value)
     before = call.saved.get(value, now)
+    if detail == "socklen" and before != now:
+        return f"{before[:-1]} => {now[1:]}"
     return before if now == before else f"{before} => {now}"
 
 

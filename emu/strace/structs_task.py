@@ -48,7 +48,7 @@ def _uid(call: Call, address: int) -> str:
 def _gid_list(call: Call, address: int) -> str:
     """getgroups(2) fills in as many as its result says; setgroups(2) gives as many as its first argument."""
     count = call.values[0] if call.result is None else call.result
-    data = call.read(address, 4 * min(count, _GROUPS_SHOWN))
+    data = call.read(address, 4 * max(0, min(count, _GROUPS_SHOWN)))
     words = [str(gid) for (gid,) in _UINT.iter_unpack(data)]
     return f"[{', '.join([*words, '...'] if count > _GROUPS_SHOWN else words)}]"
 

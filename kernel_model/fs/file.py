@@ -154,6 +154,15 @@ class FilesStruct:
         except KeyError:
             raise SyscallError(errno.EBADF) from None
 
+    def lowest_free(self, minimum: int, limit: int) -> int:
+        """The lowest free descriptor not below `minimum`; EMFILE at `limit`."""
+        fd = minimum
+        while fd in self.fd:
+            fd += 1
+        if fd >= limit:
+            raise SyscallError(errno.EMFILE)
+        return fd
+
     def install(self, file: File, limit: int, *, cloexec: bool = False, minimum: int = 0) -> int:
         """Give `file` the lowest free descriptor not below `minimum`; EMFILE at `limit` (RLIMIT_NOFILE)."""
         table = self.fd

@@ -6,6 +6,7 @@ names makes the host allocate as much.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -38,6 +39,8 @@ from kernel_model.types import PAGE_MASK, SyscallError, UserPtr
 from kernel_model.wait import Blocked
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kernel_model.task import Task
 
 CHUNK_BYTES: Final = 1 << 20
@@ -47,11 +50,15 @@ _NOT_READABLE: Final = O_PATH | O_WRONLY
 _S_IFMT: Final = 0o170000
 _S_IFREG: Final = 0o100000
 _S_IFIFO: Final = 0o010000
+_S_IFSOCK: Final = 0o140000
 _RWF_ANY: Final = RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND | RWF_NOAPPEND
 
 
-def _as_it_is(done: int) -> int:
-    """What a signal makes of a transfer that has begun."""
+def _as_it_is(done: int, before: Callable[[], int] | None) -> int:
+    """What a signal makes of a transfer that has begun; `before`: what it made of the last piece."""
+    if before is not None:
+        with suppress(SyscallError):
+            before()
     return done
 
 
@@ -192,8 +199,9 @@ def write_segments(task: Task, file: File, segments: Segments, pos: int | None) 
         want = min(total - done, CHUNK_BYTES)
         data = gather(task, segments, done, want)
         try:
-            if len(data) < want and file.inode.i_mode & _S_IFMT == _S_IFIFO:
-                data = data[: len(data) & PAGE_MASK]  # a pipe drops a page that can't be filled (pipe_write())
+            if len(data) < want and file.inode.i_mode & _S_IFMT in (_S_IFIFO, _S_IFSOCK):
+                # a pipe drops a page that can't be filled (pipe_write()), a socket the message
+                data = data[: len(data) & PAGE_MASK] if file.inode.i_mode & _S_IFMT == _S_IFIFO else b""
             if want and not data:
                 raise SyscallError(errno.EFAULT)
             taken = file.write(task, data) if pos is None else file.pwrite(task, data, pos + done)
@@ -204,7 +212,7 @@ def write_segments(task: Task, file: File, segments: Segments, pos: int | None) 
         except Blocked as blocked:
             if done:
                 task.call_state = WriteProgress(done)
-                blocked.on_signal = partial(_as_it_is, done)
+                blocked.on_signal = partial(_as_it_is, done, blocked.on_signal)
             raise
         done += taken
         if done >= total or not taken or (taken == len(data) and taken < want):

@@ -1,0 +1,1 @@
+"""Sockets: what all families share (`socket`), and the families."""
