@@ -92,7 +92,8 @@ def tasks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 # -- text --------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("arch", ARCHES)
 @pytest.mark.parametrize(
-    "options", ["", "--bounce-return user", "--abi bare", "--bounce-check slide", "--bounce-set legacy"]
+    "options",
+    ["", "--bounce-frame task-page", "--bounce-return user", "--abi bare", "--bounce-check slide", "--bounce-set legacy"]
 )
 def test_the_story_is(arch: str, options: str) -> None:
     """The addresses are fixed by the seed. With RECORD=1 in the environment the stories are written anew."""
