@@ -31,6 +31,7 @@ from kernel_model.signal.send import send_signal
 from kernel_model.signal.sighand import SigInfo
 from kernel_model.types import UserPtr
 from tests.harness import ROOT
+from vdso_image.image import load
 
 if TYPE_CHECKING:
     from kernel_model.events import Event
@@ -169,8 +170,8 @@ class Injector(ABC):
         path = program(self.SOURCE, arch)
         self.machine = machine = Machine(
             MachineOptions(
-                program=str(path), argv=[b"guest"], env={}, isolate=True, seed=1, virtual_time=True,
-                abi="bounce" if wishes else "bare", bounce=wishes or BounceWishes(),
+                program=str(path), argv=[b"guest", *self.arguments(arch)], env={}, isolate=True, seed=1,
+                virtual_time=True, abi="bounce" if wishes else "bare", bounce=wishes or BounceWishes(),
             )
         )  # fmt: skip
         self.kernel = machine.kernel
@@ -203,6 +204,11 @@ class Injector(ABC):
         status = self.machine.run()
         if status:
             raise AssertionError(f"the guest ended with status {status}, injected last at {self.place}")
+
+    @staticmethod
+    def arguments(arch: str) -> list[bytes]:
+        """The guest's."""
+        return []
 
     @abstractmethod
     def is_victim(self, task: Task) -> bool:
@@ -323,9 +329,18 @@ class CancelInjector(Injector):
         self.report.setdefault(CALLS[call], []).append(Cancelled(self.place if injected else None, *seen))
 
 
+class TwoCallsInjector(CancelInjector):
+    """The same, with a handler that makes a real call of its own before the one it was asked for."""
+
+    @staticmethod
+    def arguments(arch: str) -> list[bytes]:
+        return [b"%d" % load(arch).handlers["redirect"]]
+
+
 INJECTORS: Final[dict[str, type[SignalInjector | CancelInjector]]] = {
     "signal": SignalInjector,
     "cancel": CancelInjector,
+    "cancel, two calls": TwoCallsInjector,
 }
 
 
@@ -337,12 +352,16 @@ def save(kind: str, arch: str, variant: str, file: str) -> None:
         pickle.dump(injector.report, result)
 
 
+def run_apart(kind: str, arch: str, variant: str, file: str) -> subprocess.CompletedProcess[str]:
+    """Run in a process of its own, for a machine closes the standard streams with its last task."""
+    command = [sys.executable, "-c", _SAVE, kind, arch, variant, file]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
 @cache
 def _observe(kind: str, arch: str, variant: str) -> Any:
-    """Run in a process of its own, for a machine closes the standard streams with its last task."""
     with tempfile.NamedTemporaryFile(dir=cache_dir()) as file:
-        command = [sys.executable, "-c", _SAVE, kind, arch, variant, file.name]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        done = run_apart(kind, arch, variant, file.name)
         assert done.returncode == 0, done.stderr
         return pickle.load(file)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from guests.build import SOURCES, cache_dir
-from tests.bounce.injection import CALLS, observe_cancel
+from tests.bounce.injection import CALLS, observe_cancel, run_apart
 from tests.bounce.test_injection import as_under_bare, each_machine
 from tests.harness import EXPECTED, HOST_ARCH, emulator, run
 from vdso_image.image import ARCHITECTURES
@@ -30,6 +31,14 @@ def test_musl_cancels_before_every_instruction(arch: str, variant: str, call: st
     for seen in trials:
         place = as_under_bare(seen.place)
         assert seen._replace(place=place) == wanted[place], str(seen.place)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_what_remains_is_a_handler_of_several_calls(arch: str, tmp_path: Path) -> None:
+    """Between two calls there is no way back, and PC is the vDSO's: musl cancels later, but the second call sleeps."""
+    done = run_apart("cancel, two calls", arch, "redirect", str(tmp_path / "report"))
+    status = 128 + signal.SIGALRM
+    assert f"the guest ended with status {status}, injected last at leaving" in done.stderr
 
 
 def _with_glibc(arch: str) -> Path:
