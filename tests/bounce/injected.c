@@ -58,7 +58,7 @@ static const struct mode modes[] = {
 
 enum scenario {
     GETPID, READ, READ_WAITS, WRITE, NANOSLEEP, FUTEX, FUTEX_TIMED, PPOLL, PPOLL_UNBLOCKS, BLOCK, UNBLOCK, FORK, VFORK,
-    SIGRETURN, UPPER_HALF, SCENARIOS
+    SIGRETURN, UPPER_HALF, STEPPED, SCENARIOS
 };
 
 #define REGISTERS 34
@@ -92,6 +92,7 @@ static struct pollfd polled;
 static char byte;
 static sigset_t *new_mask, *old_mask;
 static volatile int depth;
+static volatile uint64_t traps, trap_pcs;
 
 void probe(void);
 extern char probe_begin[], site[], probe_after[], probe_end[];
@@ -201,6 +202,16 @@ static void on_signal(int signo, siginfo_t *info, void *context)
     errno = saved;
 }
 
+/* x86-64: the probe steps through itself. */
+static void on_trap(int signo, siginfo_t *info, void *context)
+{
+    uint64_t regs[REGISTERS];
+    (void)signo, (void)info;
+    registers_of(context, regs);
+    traps++;
+    trap_pcs += regs[PC] - (uintptr_t)probe;
+}
+
 static void on_usr2(int signo, siginfo_t *info, void *context)
 {
     /* A copy of this handler's own frame, for rt_sigreturn to take: it leads to what follows the probe's call. */
@@ -306,6 +317,12 @@ static void set_up(enum scenario scenario)
     switch (scenario) {
     case GETPID: arguments_are(SYS_getpid, 1, 2, 3, 4, 5); break;
     case UPPER_HALF: arguments_are((long)(1UL << 63 | SYS_getpid), 1, 2, 3, 4, 5); break;
+    case STEPPED:
+        arguments_are(SYS_getpid, 1, 2, 3, 4, 5);
+#ifdef __x86_64__
+        in[FLAGS] |= 0x100; /* TF */
+#endif
+        break;
     case READ:
         write(ends[1], "abc", 3);
         /* fall through */
@@ -382,6 +399,7 @@ static void trial(enum scenario scenario)
     plan.injection = mode->injection;
     plan.step = now.step;
     plan.injected = 0;
+    traps = trap_pcs = 0;
     long start = now_ns();
     probe();
     long took = now_ns() - start;
@@ -394,10 +412,14 @@ static void trial(enum scenario scenario)
     sigprocmask(SIG_UNBLOCK, &usr1, 0); /* what is still pending comes now */
     now.extra[0] = took / (5 * MILLISECOND);
     now.extra[1] = (unsigned char)byte << 8 | polled.revents;
+    if (scenario == STEPPED) {
+        now.extra[0] = traps;
+        now.extra[1] = trap_pcs;
+    }
     now.extra[2] = left.tv_sec * 1000 + left.tv_nsec / (5 * MILLISECOND);
     if (forks)
         wait_for(now.out[RESULT], &now.extra[3]);
-    if (forks || scenario == GETPID || scenario == UPPER_HALF) /* the pid itself goes up with every helper */
+    if (forks || scenario == GETPID || scenario == UPPER_HALF || scenario == STEPPED) /* the pid itself goes up with every helper */
         now.out[RESULT] = now.out[RESULT] > 1;
     if (helper) {
         uint64_t status;
@@ -421,6 +443,7 @@ int main(void)
     old_mask = &old;
     probe_sp = (uintptr_t)stack + STACK_BYTES - 8192;
     handler(SIGUSR2, on_usr2, 0);
+    handler(SIGTRAP, on_trap, 0);
     /* at the same place on all machines, however many mappings each has */
     word = mmap((void *)0x7000000000, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (word != (void *)0x7000000000 || pipe(ends))
@@ -430,6 +453,8 @@ int main(void)
             mode = &modes[m];
             if (mode->asleep && !sleeps(scenario))
                 continue;
+            if (scenario == STEPPED && mode->helper != ONLY_FEEDS)
+                continue; /* single steps are for a task that stays on the CPU */
             now.mode = m;
             for (now.step = 0; now.step < 60; now.step++) {
                 trial(scenario);

@@ -48,7 +48,7 @@ VARIANTS = {
 SCENARIOS = (
     "getpid", "read", "read that waits", "write", "nanosleep", "futex", "futex with a time", "ppoll",
     "ppoll that unblocks the signal", "rt_sigprocmask that blocks it", "rt_sigprocmask that unblocks it", "fork",
-    "vfork", "rt_sigreturn", "getpid with a bit beyond 32",
+    "vfork", "rt_sigreturn", "getpid with a bit beyond 32", "getpid, single-stepped",
 )  # fmt: skip
 MODES = (
     "a signal for the thread",
