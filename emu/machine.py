@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from kernel_model.task import Task
 
 STATUS_TIMEOUT: Final = 124
+"""It would have gone on: --timeout killed it, or every task waited for another."""
 STATUS_OWN_FAILURE: Final = 125
 STATUS_NOT_RUNNABLE: Final = 126
 STATUS_NOT_FOUND: Final = 127
@@ -186,7 +187,7 @@ class Machine:
 
     def status(self) -> int:
         """The exit status of the guest, which is gone, as a shell shows it."""
-        if self.timed_out:
+        if self.timed_out or self.kernel.ended_stuck:
             return STATUS_TIMEOUT
         code = self.task.exit_code or 0
         return 128 + (code & 0x7F) if code & 0x7F else code >> 8 & 0xFF

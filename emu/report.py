@@ -1,4 +1,4 @@
-"""A report on stderr when the guest dies of a fault.
+"""Reports on stderr: when the guest dies of a fault, when it runs out of memory, and when it can't go on.
 
 The text is made at the moment of the fault, while the address space is still there, by `emu.fault_report`, which is
 imported only then; it is printed when the run is over and the terminal is a person's again.
@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi.signal import SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP
-from kernel_model.events import Event, Fault, SignalDelivered
+from kernel_model.events import Event, Fault, OomKilled, SignalDelivered, Stuck
 
 if TYPE_CHECKING:
     from kernel_model.kernel import Kernel
@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 _REPORTS_KEPT: Final = 4
 """A program whose children all die tells no more by the fifth."""
 _FAULT_SIGNALS: Final = frozenset((SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS))
+
+
+def _out_of_memory(program: str, event: OomKilled) -> str:
+    """One line."""
+    mib, of = event.rss_pages >> 8, event.total_pages >> 8
+    name = event.task.comm.decode("utf-8", "backslashreplace")
+    return (
+        f"uabi-emu: {program}: out of memory: killed process {event.task.tgid} ({name}), which had {mib} of {of} MiB: "
+        "--memory gives the guest more\n"
+    )
 
 
 class FaultReporter:
@@ -35,6 +45,14 @@ class FaultReporter:
         """Remember a fault; make its report when it turns out to be deadly."""
         if isinstance(event, Fault):
             self._fault = event
+        elif isinstance(event, Stuck):
+            from emu.stuck_report import describe as describe_tasks
+
+            self._texts.append(describe_tasks(self._kernel, self._program, event))
+            if not event.ends:
+                self.print()
+        elif isinstance(event, OomKilled):
+            self._texts.append(_out_of_memory(self._program, event))
         elif isinstance(event, SignalDelivered) and not event.handler and event.info.code > 0:
             fault = self._fault
             if event.signal in _FAULT_SIGNALS and fault is not None and fault.signal == event.signal:
@@ -48,6 +66,7 @@ class FaultReporter:
         if not self._texts:
             return
         text = "\n".join(self._texts)
+        self._texts.clear()
         try:
             if sys.stderr.isatty():
                 from emu.fault_report import highlighted

@@ -119,6 +119,22 @@ class SignalDelivered(NamedTuple):
     info: SigInfo
 
 
+class Stuck(NamedTuple):
+    """Every task waits for another, for ever. `ends`: the machine ends for it; `task`: who ran last."""
+
+    task: Task
+    sleepers: list[Task]
+    ends: bool
+
+
+class OomKilled(NamedTuple):
+    """No memory is left: `task` was the largest, and is killed. `rss_pages` of `total_pages` were its."""
+
+    task: Task
+    rss_pages: int
+    total_pages: int
+
+
 class MappingChanged(NamedTuple):
     """The address space changed: `what` is mmap | munmap | mprotect | mremap | brk, over [start, end)."""
 
@@ -155,10 +171,13 @@ Event = (
     | Fault
     | SignalSent
     | SignalDelivered
+    | Stuck
+    | OomKilled
     | MappingChanged
     | Execve
     | TaskExited
 )
+RareEvent = Fault | SignalDelivered | Stuck | OomKilled
 Listener = Callable[[Event], None]
 
 
@@ -181,7 +200,7 @@ class EventStream:
         self.subscribe_rare(listener)
 
     def subscribe_rare(self, listener: Listener) -> None:
-        """Call `listener` with every `Fault` and `SignalDelivered` from now on."""
+        """Call `listener` with every `RareEvent` from now on."""
         self._rare_listeners.append(listener)
         self.watched = True
 
@@ -197,7 +216,7 @@ class EventStream:
         for listener in self._listeners:
             listener(event)
 
-    def emit_rare(self, event: Fault | SignalDelivered) -> None:
+    def emit_rare(self, event: RareEvent) -> None:
         """Hand one of the rare events to every listener."""
         for listener in self._rare_listeners:
             listener(event)

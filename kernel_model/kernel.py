@@ -121,6 +121,9 @@ class Kernel:
         """No more tasks than this; a machine with little memory can't keep many (kernel/fork.c:set_max_threads())."""
         self.any_stopped = False
         """Some process has been stopped by a signal."""
+        self.stuck = False
+        """Every task has once waited for another, for ever; `ended_stuck`: the machine ended for it."""
+        self.ended_stuck = False
         self.need_resched = False
         """The running task gives up the CPU when its call is over."""
         self.stay_preemptible = False

@@ -235,6 +235,10 @@ class Scheduler:
             own_ns = call.blocked.deadline_ns
             if own_ns is not None and own_ns < (KTIME_MAX_NS if deadline_ns is None else deadline_ns):
                 deadline_ns = own_ns
+        if deadline_ns is None and not timed and not self.parked:
+            from kernel_model.stuck import see_to_it
+
+            see_to_it(kernel)
         self._wake_timed(timed, None if deadline_ns is None else kernel.clock.sleep_towards(deadline_ns))
 
     def _wake_timed(self, timed: list[Task], timeout_ns: int | None) -> None:

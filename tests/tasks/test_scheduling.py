@@ -52,3 +52,25 @@ def test_rseq_the_same_code_loses_counts_without(arch: str, tmp_path: Path) -> N
     seen = run_guest(arch, "rseq", "plain", options=("--cpus", "1"), cwd=tmp_path)
     assert (told := re.match(rb"lost (\d+) aborts 0\n", seen.stdout)), seen
     assert int(told[1]) > 0
+
+
+def test_stuck_tasks_are_shown_and_the_run_ends(arch: str, tmp_path: Path) -> None:
+    seen = run_guest(arch, "stuck", "locks", cwd=tmp_path)
+    assert seen.status == 124
+    said = seen.stderr.decode()
+    assert "every task waits for another, for ever: stopped" in said
+    assert len(re.findall(r"1000 stuck\S*: futex\(0x", said)) == 1
+    assert len(re.findall(r"stuck\S*, a thread of 1000: futex\(0x", said)) == 1
+    seen = run_guest(arch, "stuck", "pipe", cwd=tmp_path)
+    assert seen.status == 124
+    assert len(re.findall(r"stuck\S*: read\(3, ", seen.stderr.decode())) == 2
+
+
+def test_stuck_is_not_who_waits_for_a_signal(arch: str, tmp_path: Path) -> None:
+    seen = run_guest(arch, "stuck", "pause", options=("--timeout", "0.3"), cwd=tmp_path)
+    assert seen.status == 124
+    assert b"as --timeout says" in seen.stderr
+    assert b"for ever" not in seen.stderr
+    seen = run_guest(arch, "stuck", "handler", options=("--timeout", "0.3"), cwd=tmp_path)
+    assert b"only a signal from outside can end it now" in seen.stderr
+    assert b"as --timeout says" in seen.stderr
