@@ -21,8 +21,11 @@ ALIGN_BYTES: Final = 1 << 16
 
 
 def map_task_page(mm: MemoryMap) -> int:
-    """Map another page; its address, on a boundary of `ALIGN_BYTES`. ENOMEM when there is no place."""
-    place = mm.get_unmapped_area(0, ALIGN_BYTES + PAGE_SIZE, 0)
+    """Map another page; its address, on a boundary of `ALIGN_BYTES`. ENOMEM when there is no place.
+
+    It is where mmap(2) puts nothing while there is room elsewhere: the program's own mappings stay where they would be.
+    """
+    place = mm.lowest_free(ALIGN_BYTES + PAGE_SIZE)
     address = place + ALIGN_BYTES - 1 & -ALIGN_BYTES
     flags = VM_READ | VM_WRITE | VM_MAY_FLAGS | mm.def_flags
     mm.map_region(address, PAGE_SIZE, flags, address >> PAGE_SHIFT, None, None, TASK_PAGE_NAME)

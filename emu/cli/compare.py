@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 STATUS_DIFFERENT = 1
 _NS_MAX = 1e9
+_WIDTH = 80
 
 
 class _Nanoseconds(click.ParamType[float]):
@@ -103,7 +104,7 @@ def compare(
     Debug.wanted = Debug.wanted or debug
     if not words:
         raise CliError("compare: no PROGRAM: say which program to compare; see 'uabi-emu compare --help'")
-    machines = _machines(abis, words, given)
+    machines = machines_of(abis, words, given)
 
     from emu.compare.report import Model, Report
     from emu.compare.run import Check, run_all
@@ -142,7 +143,7 @@ def _adapt_options() -> None:
 _adapt_options()
 
 
-def _machines(abis: str, words: tuple[str, ...], given: dict[str, Any]) -> list[tuple[str, MachineOptions]]:
+def machines_of(abis: str, words: tuple[str, ...], given: dict[str, Any]) -> list[tuple[str, MachineOptions]]:
     """Name and options of each machine."""
     from emu.compare.abis import NoSuchAbi, parse
 
@@ -178,7 +179,9 @@ def _print(report: Report, form: str) -> None:
 
     from emu.compare.report import print_text
 
-    console = Console(highlight=False, soft_wrap=False)
+    console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=80, color_system=None)
+        console = Console(highlight=False, width=_WIDTH, color_system=None)
+    elif console.width < _WIDTH:
+        console.width = _WIDTH  # a terminal wraps lines better than a table can be made narrower
     print_text(report, console)

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from emu.cpu.watch import InstructionWatch
-from kernel_model.events import Bounced, Event, Execve, MappingChanged, RedirectedReturn, SyscallEnter, SyscallExit
+from kernel_model.events import (
+    Bounced,
+    Event,
+    Execve,
+    MappingChanged,
+    RedirectedReturn,
+    SignalDelivered,
+    SyscallEnter,
+    SyscallExit,
+)
 from kernel_model.types import U64_MASK
 
 if TYPE_CHECKING:
@@ -58,6 +67,8 @@ class Meter:
         self._handlers = handlers
         self._before = before
         self.costs: dict[str, CallCost] = {}
+        self.signals = 0
+        """How many signals reached a task."""
         self._bounced: dict[int, Bounced] = {}
         self._popped: Bounced | None = None
         """The bounce that a flagged number has just ended; a call follows, or there was none."""
@@ -94,6 +105,8 @@ class Meter:
         elif isinstance(event, SyscallExit):
             if self._handlers.hold(event.task.mm, self._machine.cpu.read_gregs()[self._kernel.arch.PC_INDEX]):
                 self._lengthen_slice()
+        elif isinstance(event, SignalDelivered):
+            self.signals += 1
         elif isinstance(event, Execve | MappingChanged):
             self._watch_handlers()
 

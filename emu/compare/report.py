@@ -138,8 +138,8 @@ def _print_summary(report: Report, console: Console) -> None:
     model = report.model
     base = total(report.runs[0].costs.values())
     entry, instruction = f"{model.entry_ns:g} ns for an entry", f"{model.instruction_ns:g} ns for an instruction"
-    _say(console, f"cost, by a model: {entry} into the kernel, {instruction} of a handler;")
-    _say(console, f"the talk says that the base overhead of a call that bounces grows by {_TALK}")
+    _say(console, f"cost, by a model: {entry}, {instruction} of a handler")
+    _say(console, f"(the talk: the base overhead of a call increases by {_TALK})")
     for run in report.runs[1:]:
         mine = total(run.costs.values())
         text = f"{run.name}: {mine.bounces} of {mine.calls} calls bounced"

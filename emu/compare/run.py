@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,6 +40,8 @@ class Run(NamedTuple):
     """What it left in the tree that the host does not have, by path."""
     costs: dict[str, CallCost]
     """By system call."""
+    signals: int
+    """How many reached a task."""
 
 
 class Check(Enum):
@@ -95,11 +96,9 @@ def run(name: str, options: MachineOptions, given: SharedInput, sink: Sink, *, d
     if host.interrupted is not None:
         raise KeyboardInterrupt
     killed_by = (machine.task.exit_code or 0) & 0x7F
-    result = Run(
-        name, kernel.arch.NAME, machine.status(), killed_by, machine.timed_out, host.outputs, files, meter.costs
-    )
     machine.cpu.ram.release(0, machine.cpu.ram.size_bytes)
     machine.cpu.engine.close()
-    del machine, kernel, recorder, meter
-    gc.collect()
-    return result
+    return Run(
+        name, kernel.arch.NAME, machine.status(), killed_by, machine.timed_out, host.outputs, files, meter.costs,
+        meter.signals,
+    )  # fmt: skip

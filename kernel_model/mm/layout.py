@@ -91,6 +91,13 @@ class Layout(PageTables):
             raise SyscallError(errno.ENOMEM)
         return found
 
+    def lowest_free(self, length: int) -> int:
+        """The lowest place for `length` bytes where mappings go when there is no room below `mmap_base`; ENOMEM."""
+        found = self._lowest_gap(length, self.arch.TASK_UNMAPPED_BASE, self.task_size)
+        if found is None:
+            raise SyscallError(errno.ENOMEM)
+        return found
+
     def is_free(self, addr: int, length: int) -> bool:
         """Is [addr, addr + length) free, and no stack's guard?"""
         following = self.vmas.find(addr)

@@ -1,0 +1,182 @@
+"""Nothing changes for a program whose calls bounce: after each call all that it can see is as without bounces.
+
+Every guest is run under `bare` and under each way to bounce, with the same seed and virtual time. Compared are, task by
+task and call by call: number, six argument registers and result, all general registers with SP, PC and flags (what
+`syscall` leaves in rcx and r11 included), floating-point and vector registers, TLS, 4 KiB below and above SP, and what
+lies behind the call's pointers. Left out are the bytes of the frames. Nothing else is excused but what stands here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from emu.cli.compare import compare as command
+from emu.cli.compare import machines_of
+from emu.compare.run import Check, run_all
+from emu.compare.streams import SharedInput
+from guests.build import Guest, binary_path, discover
+from vdso_image.image import load
+
+if TYPE_CHECKING:
+    from emu.compare.differences import Difference
+    from emu.compare.run import Run
+    from emu.machine import MachineOptions
+    from vdso_image.image import VdsoImage
+
+pytestmark = pytest.mark.usefixtures("guests_built")
+
+VARIANTS = {
+    "aarch64": ("bounce", "bounce:slide", "bounce:legacy", "bounce:task-page"),
+    "x86_64": ("bounce", "bounce:slide", "bounce:legacy", "bounce:task-page", "bounce:user"),
+}
+TOO_LONG = {"tasks/turns", "signal/cancel"}
+"""Hundreds of thousands of calls: tests/test_guests.py compares what they print."""
+MEMORY_USE = "the handlers' page, and stack below SP, count as memory that the process uses"
+UNINITIALISED = "musl's barrier, `lock orl $0, (%rsp)`, sets flags by stack never written: a frame's bytes may be there"
+EXPLAINED = {
+    ("file/proc", "buffers"): MEMORY_USE,
+    ("file/stat", "buffers"): MEMORY_USE,
+    ("file/stat", "stack"): MEMORY_USE,
+    ("ident/limits", "stack"): MEMORY_USE,
+    ("ident/limits", "buffers"): MEMORY_USE,
+    ("tasks/cpus", "buffers"): MEMORY_USE,
+    ("tasks/futex", "registers"): UNINITIALISED,
+    ("tasks/threads", "registers"): UNINITIALISED,
+}
+"""Differences that are there, by guest and kind. Those in registers may be in the flags only."""
+IN_THE_VDSO = "past its own call a handler is part of the program: what looks at the interrupted PC and SP sees it"
+MAPS = "/proc/self/maps has a line more, for the task's page"
+EXPLAINED_FOR = {
+    ("signal/frame", "bounce:user"): IN_THE_VDSO,
+    ("signal/landing", "bounce:user"): IN_THE_VDSO,
+    ("file/proc", "bounce:task-page"): MAPS,
+    ("vdso/mapping", "bounce:task-page"): MAPS,
+    ("vdso/parse_vdso", "bounce:task-page"): MAPS,
+    ("vdso/restorer", "bounce:task-page"): MAPS,
+}
+"""And by guest and ABI, of any kind."""
+
+
+class OnlyEnds(NamedTuple):
+    """Why, and of which programs, no more than what they print and leave can be the same."""
+
+    why: str
+    of: Callable[[Run], bool]
+
+
+ONLY_ENDS = {
+    "bounce:user": OnlyEnds("a signal in a handler's own call finds SP below the frame", lambda run: run.signals > 0),
+}
+
+
+@pytest.fixture(scope="module")
+def nothing() -> Iterator[SharedInput]:
+    fd = os.open(os.devnull, os.O_RDONLY)
+    yield SharedInput(fd)
+    os.close(fd)
+
+
+def machines(guest: Guest, abis: list[str]) -> list[tuple[str, MachineOptions]]:
+    """The machines that `uabi-emu compare` would make for it."""
+    environment = [word for item in guest.env for word in ("--env", item)]
+    arguments = ["--clear-env", *environment, *guest.options, str(binary_path(guest)), *guest.args]
+    parameters = dict(command.make_context("compare", arguments).params)
+    own = ("abis", "entry_ns", "instruction_ns", "form", "show_output", "debug", "check")
+    words = parameters.pop("words")
+    return machines_of(",".join(abis), words, {name: value for name, value in parameters.items() if name not in own})
+
+
+def compare(guest: Guest, abis: list[str], given: SharedInput, check: Check) -> tuple[list[Run], list[Difference]]:
+    return run_all(machines(guest, abis), given, check)
+
+
+def is_explained(guest: Guest, difference: Difference) -> bool:
+    if (guest.id, difference.abi) in EXPLAINED_FOR:
+        return True
+    if (guest.id, difference.what) not in EXPLAINED:
+        return False
+    if difference.what != "registers":
+        return True
+    return set(re.findall(r"(\w+) is", difference.text)) == {"r11", "eflags"}
+
+
+def _id(guest: Guest) -> str:
+    return f"{guest.arch}-{guest.area}-{guest.name}"
+
+
+GUESTS = [guest for guest in discover() if set(guest.abis) >= {"bare", "bounce"} and guest.id not in TOO_LONG]
+
+
+@pytest.mark.parametrize("guest", GUESTS, ids=_id)
+def test_guest(guest: Guest, nothing: SharedInput, tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.chdir(tmp_path_factory.getbasetemp())
+    runs, differences = compare(guest, ["bare", *VARIANTS[guest.arch]], nothing, Check.STATE)
+    assert len(runs) == len(VARIANTS[guest.arch]) + 1
+    for difference in differences:
+        excuse = ONLY_ENDS.get(difference.abi)
+        if difference.task is None or excuse is None or not excuse.of(runs[0]):
+            assert is_explained(guest, difference), difference
+    assert any(cost.bounces for cost in runs[1].costs.values())
+
+
+# -- the comparison finds what is wrong --------------------------------------------------------------------------------
+class Fault(NamedTuple):
+    """A handler that does not leave all as it was. `what`: the kind of difference that it makes."""
+
+    code: str
+    what: str
+
+
+FAULTS = {
+    "aarch64": {
+        "a register": Fault("390080d2 08010332 010000d4", "registers"),  # mov x25, #1; orr w8, w8, #REDIRECT; svc #0
+        "a vector register": Fault("28e4004f 08010332 010000d4", "floating-point"),  # movi v8.16b, #1
+        "the stack above": Fault("e83b00f9 08010332 010000d4", "stack"),  # str x8, [sp, #112]
+        "the thread pointer": Fault("5fd01bd5 08010332 010000d4", "tls"),  # msr tpidr_el0, xzr
+    },
+    "x86_64": {
+        "a register": Fault("49ffc7 0d00000020 0f05", "registers"),  # inc r15; or eax, REDIRECT; syscall
+        "a vector register": Fault("66450f76ff 0d00000020 0f05", "floating-point"),  # pcmpeqd xmm15, xmm15
+        "the red zone": Fault("88442468 0d00000020 0f05", "stack"),  # mov [rsp + 104], al
+        "the stack above": Fault("888424c8000000 0d00000020 0f05", "stack"),  # mov [rsp + 200], al
+    },
+}
+
+
+@pytest.mark.parametrize(("arch", "name"), [(arch, name) for arch, faults in FAULTS.items() for name in faults])
+def test_a_fault_is_found(arch: str, name: str, nothing: SharedInput, monkeypatch: pytest.MonkeyPatch) -> None:
+    fault = FAULTS[arch][name]
+
+    def load_bad(of: str) -> VdsoImage:
+        image = load(of)
+        code = bytes.fromhex(fault.code)
+        start = image.handlers["redirect"]
+        assert start + len(code) <= image.handlers["task-page"]
+        return image._replace(elf=image.elf[:start] + code + image.elf[start + len(code) :])
+
+    monkeypatch.setattr("emu.machine.load_vdso", load_bad)
+    guest = next(guest for guest in discover() if guest.id == "file/io" and guest.arch == arch)
+    _, differences = compare(guest, ["bare", "bounce"], nothing, Check.STATE)
+    assert any(difference.what == fault.what for difference in differences), differences
+
+
+def test_a_kernel_that_answers_bounces_otherwise_is_found(
+    nothing: SharedInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kernel_model.entry import EntryPath
+
+    pop = EntryPath._pop
+
+    def pop_and_break(path: EntryPath, *args: Any) -> Any:
+        path.current.fs.umask ^= 0o22
+        return pop(path, *args)
+
+    monkeypatch.setattr(EntryPath, "_pop", pop_and_break)
+    guest = next(guest for guest in discover() if guest.id == "file/stat")
+    _, differences = compare(guest, ["bare", "bounce"], nothing, Check.CALLS)
+    assert differences
