@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 if TYPE_CHECKING:
+    from kernel_model.bounce import SyscallFrame
     from kernel_model.mm.mm import MemoryMap
 
 CallRegisters = tuple[int, int, int, int, int, int, int, int, int, int]
@@ -22,6 +23,12 @@ class Cpu(Protocol):
     COUNTER_CYCLE_NS: ClassVar[int]
     """How long a cycle of the counter that user space reads takes; its cycle 0 is CLOCK_MONOTONIC's."""
 
+    leaving: SyscallFrame | None
+    """A bounce has ended: the registers (number, SP, PC, flags) that are the program's again, set by the entry path.
+
+    To everybody they are in force at once. x86-64: rcx and r11 are as after any `syscall`.
+    """
+
     def read_call(self) -> CallRegisters:
         """The registers of a trapped system call, read in one go."""
 
@@ -32,12 +39,6 @@ class Cpu(Protocol):
         """A bounce begins: go on at `pc` with `sp`, flags cleared of what would disturb a handler, all else kept.
 
         x86-64: rcx = `return_pc` and r11 = `flags`, as after any `syscall`.
-        """
-
-    def leave_handler(self, number: int, sp: int, pc: int, flags: int) -> None:
-        """A bounce ends: the registers as its frame has them (x86-64: rcx and r11 too, as after any `syscall`).
-
-        `number` goes to its register, x8 or rax.
         """
 
     def read_gregs(self) -> list[int]:

@@ -60,7 +60,7 @@ class EntryPath:
         self._events = kernel.events
         self._arch = kernel.arch
         self._enter_handler = kernel.cpu.enter_handler
-        self._leave_handler = kernel.cpu.leave_handler
+        self._cpu = kernel.cpu
         self._insn_bytes = kernel.arch.SYSCALL_INSTRUCTION_BYTES
         self._reserved_bytes = kernel.arch.RED_ZONE_BYTES + FRAME_BYTES
         options = kernel.bounce
@@ -69,9 +69,11 @@ class EntryPath:
             self._check_bytes = 0 if options.check == "slide" else self._insn_bytes
             self._show_origin = options.visible == "origin"
             self._in_task_page = options.in_task_page
-            self._begin_bounce = self._bounce_by_page if options.in_task_page else self._bounce
             self._chosen = options.numbers
             self._never_bounced = kernel.table.numbers_of("exit", "exit_group") | {NO_CALL}
+            # The calls that bounce, of those that there are, where the frame goes on the stack
+            usual = () if options.in_task_page else filter(self._bounces, kernel.table.numbers())
+            self._usual = frozenset(usual)
 
     # -- system calls -------------------------------------------------------------------------------------------------
     def syscall(self) -> None:
@@ -82,21 +84,31 @@ class EntryPath:
         if self._bouncing:
             mm = task.mm
             if not mm.vdso <= pc - self._check_bytes < mm.vdso_end:  # an old-style call
-                if mm.vdso and not number & REDIRECT and number not in self._never_bounced:
-                    if self._chosen is None or number in self._chosen:
-                        self._begin_bounce(task, made, sp, pc, flags)
+                if number in self._usual and mm.vdso:  # in line, for it is what nearly every call begins with
+                    frame = sp - self._reserved_bytes & ALIGN_MASK
+                    offset = frame & PAGE_OFFSET
+                    page = mm.pt.get(frame - offset, 0)
+                    if page & W and offset <= LAST_WHOLE and page & PAGE_MASK not in mm.code_frames:
+                        PACK_FRAME(mm.ram, (page & PAGE_MASK) + offset, made, sp, pc, flags)
+                        self._stats.bounces += 1
+                        self._enter_handler(mm.vdso_handler, frame, pc, flags)
+                        if sp & 15 or self._events.active or self.kernel.signal_work:
+                            self._bounced(task, frame, (made, sp, pc, flags))
                         return
+                if mm.vdso and self._bounces(number):
+                    self._bounce(task, made, sp, pc, flags)
+                    return
             elif number & REDIRECT:  # a flagged call: pop first, then call
-                frame = self._pop(task, sp, pc, flags)
-                if frame is None:
+                words = self._pop(task, sp, pc, flags)
+                if words is None:
                     return
                 number ^= REDIRECT
                 if number == NO_CALL:
                     self._number_less_return(task)
                     return
-                made = frame[0]
+                made = words[0]
                 if self._show_origin:
-                    pc = frame[2]
+                    pc = words[2]
         handler = self._table.get(number) or self._resolve(number)
         self._stats.kernel_entries += 1
         if number < 512:
@@ -126,47 +138,37 @@ class EntryPath:
                 self._schedule()
 
     # -- the bounce ---------------------------------------------------------------------------------------------------
+    def _bounces(self, number: int) -> bool:
+        """Does an old-style call of that number bounce?"""
+        if number & REDIRECT or number in self._never_bounced:
+            return False
+        return self._chosen is None or number in self._chosen
+
     def _bounce(self, task: Task, made: int, sp: int, pc: int, flags: int) -> None:
         """Push the frame, set PC to the handler, return to user mode. Nothing is executed."""
-        mm = task.mm
-        frame = sp - self._reserved_bytes & ALIGN_MASK
-        offset = frame & PAGE_OFFSET
-        page = mm.pt.get(frame - offset, 0)
-        if page & W and offset <= LAST_WHOLE and page & PAGE_MASK not in mm.code_frames:
-            PACK_FRAME(mm.ram, (page & PAGE_MASK) + offset, made, sp, pc, flags)
-        else:
-            try:
-                push_frame(mm, frame, made, sp, pc, flags)
-            except BadFrame as bad:
-                self._bad_frame(task, frame, bad, pc - self._insn_bytes, PROT_WRITE)
-                return
-        self._stats.bounces += 1
-        if sp & 15:
-            self._stats.count_alignment(sp & 15)
-        self._enter_handler(mm.vdso_handler, frame, pc, flags)
-        if self._events.active or self.kernel.signal_work:
-            self._bounced(task, frame, (made, sp, pc, flags))
-
-    def _bounce_by_page(self, task: Task, made: int, sp: int, pc: int, flags: int) -> None:
-        """The same with the frame in the task's own page: the user's stack is not touched."""
-        frame = task.task_page
+        frame = task.task_page if self._in_task_page else sp - self._reserved_bytes & ALIGN_MASK
         try:
             push_frame(task.mm, frame, made, sp, pc, flags)
         except BadFrame as bad:
             self._bad_frame(task, frame, bad, pc - self._insn_bytes, PROT_WRITE)
             return
         self._stats.bounces += 1
-        cpu = self.kernel.cpu
-        gregs = cpu.read_gregs()
-        self._arch.enter_with_page(gregs, task.mm.vdso_handler, frame, pc, flags)
-        cpu.write_gregs(gregs)
-        if self._events.active or self.kernel.signal_work:
-            self._bounced(task, frame, (made, sp, pc, flags))
+        handler = task.mm.vdso_handler
+        if self._in_task_page:
+            cpu = self.kernel.cpu
+            gregs = cpu.read_gregs()
+            self._arch.enter_with_page(gregs, handler, frame, pc, flags)
+            cpu.write_gregs(gregs)
+        else:
+            self._enter_handler(handler, frame, pc, flags)
+        self._bounced(task, frame, (made, sp, pc, flags))
 
     def _bounced(self, task: Task, frame: int, words: SyscallFrame) -> None:
         """Tell who listens; a signal that came in meanwhile is delivered now, not after the real call."""
+        made, sp, pc, _ = words
+        if sp & 15:
+            self._stats.count_alignment(sp & 15)
         if self._events.active:
-            made, _, pc, _ = words
             self._events.emit(Bounced(task, made & U32_MASK, pc - self._insn_bytes, frame, words))
         if self.kernel.signal_work:
             self._after_exception()
@@ -185,17 +187,16 @@ class EntryPath:
                 frame = UNPACK_FRAME(mm.ram, (page & PAGE_MASK) + offset)
             else:
                 frame = pop_frame(mm, address)
-            made, old_sp, old_pc, old_flags = frame
-            if old_flags != flags:
-                allowed = self._arch.user_flags(old_flags)
+            if frame[3] != flags:
+                allowed = self._arch.user_flags(frame[3])
                 if allowed is None:
                     raise BadFrame(self._arch.untag(address))
-                old_flags = allowed
+                frame = (*frame[:3], allowed)
         except BadFrame as bad:
             self._bad_frame(task, address, bad, pc - self._insn_bytes, PROT_READ)
             return None
         self._stats.redirected_returns += 1
-        self._leave_handler(made, old_sp, old_pc, old_flags)
+        self._cpu.leaving = frame
         if self._events.active:
             self._events.emit(RedirectedReturn(task, pc - self._insn_bytes, address, frame))
         return frame

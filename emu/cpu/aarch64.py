@@ -13,6 +13,7 @@ from kernel_model.arch.aarch64 import HANDLER_CLEARS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from kernel_model.bounce import SyscallFrame
     from kernel_model.cpu import CallRegisters
 
 UC_CPU_ARM64_MAX: Final = 3
@@ -34,8 +35,7 @@ _ONE: Final = Struct("<Q").pack_into
 _TWO: Final = Struct("<2Q").pack_into
 _THREE: Final = Struct("<3Q").pack_into
 _FOUR: Final = Struct("<4Q").pack_into
-_RESULT_AT: Final = 32
-"""Where x0 is in the registers of a bounce that ends."""
+_FIVE: Final = Struct("<5Q").pack_into
 _U64: Final = (1 << 64) - 1
 
 # What the `max` model of this engine executes, by bit number of AT_HWCAP and AT_HWCAP2
@@ -67,14 +67,12 @@ class Aarch64Cpu(UnicornCpu):
         engine.use_no_exit_address()
         self._enter_el0()
         engine.hook(binding.UC_HOOK_INTR, binding.INTR_CALLBACK(self._make_trap()))
-        self._enter = RegisterBatch(engine.handle, (REG_SP, REG_PC))
-        self._enter_flags = RegisterBatch(engine.handle, (REG_SP, REG_PC, REG_PSTATE))
-        self._leave = RegisterBatch(engine.handle, (X[8], REG_SP, REG_PC, REG_PSTATE, X[0]))
-        self._leave_with_result = self._leave.args
-        self._leave.args = (*self._leave.args[:3], 4)  # x0, the fifth, stays as it is
+        self._leave = RegisterBatch(engine.handle, (X[8], REG_SP, REG_PC, REG_PSTATE))
+        self._leave_with_result = RegisterBatch(engine.handle, (X[0], X[8], REG_SP, REG_PC, REG_PSTATE))
         self._fpregs = RegisterBatch(engine.handle, (*_V, REG_FPSR, REG_FPCR), _USER_FPSIMD_STATE, _FPREGS_BYTES)
         self._read_batch = binding.read_registers
         self._write_batch = binding.write_registers
+        self.enter_handler = self._make_enter()
 
     def _enter_el0(self) -> None:
         """EL0, with what Linux lets user space do: floating point, cache maintenance, the counter."""
@@ -107,14 +105,14 @@ class Aarch64Cpu(UnicornCpu):
                     self.handler.exception(kinds.get(number, "undefined"))
             except BaseException as error:  # noqa: BLE001 (ctypes would swallow it)
                 self.fail(error)
-            if self._leaving:
+            if self.leaving is not None:
                 self.settle()
 
         return trap
 
     def read_call(self) -> CallRegisters:
         """See `Cpu`."""
-        if self._leaving:
+        if self.leaving is not None:
             self.settle()
         call = self._call
         self._read_batch(*call.args)
@@ -123,10 +121,13 @@ class Aarch64Cpu(UnicornCpu):
 
     def write_result(self, value: int) -> None:
         """See `Cpu`."""
-        if self._leaving:
-            self._leaving = False
-            _ONE(self._leave.values, _RESULT_AT, value & _U64)
-            self._write_batch(*self._leave_with_result)
+        frame = self.leaving
+        if frame is not None:
+            self.leaving = None
+            number, sp, pc, flags = frame
+            leave = self._leave_with_result
+            _FIVE(leave.values, 0, value & _U64, number, sp, pc, flags)
+            self._write_batch(*leave.args)
             return
         result = self._result
         _ONE(result.values, 0, value & _U64)
@@ -135,20 +136,24 @@ class Aarch64Cpu(UnicornCpu):
     def set_counter(self, read_ns: Callable[[], int]) -> None:
         """See `UnicornCpu`: CNTVCT_EL0 is the host's CLOCK_MONOTONIC already."""
 
-    def enter_handler(self, pc: int, sp: int, return_pc: int, flags: int) -> None:
-        """See `Cpu`."""
-        batch = self._enter
-        if flags & HANDLER_CLEARS:
-            _THREE(self._enter_flags.values, 0, sp, pc, flags & ~HANDLER_CLEARS)
-            batch = self._enter_flags
-        else:
-            _TWO(batch.values, 0, sp, pc)
-        self._write_batch(*batch.args)
+    def _make_enter(self) -> Callable[[int, int, int, int], None]:
+        batch = RegisterBatch(self.engine.handle, (REG_SP, REG_PC))
+        with_flags = RegisterBatch(self.engine.handle, (REG_SP, REG_PC, REG_PSTATE))
+        write, values, args = self._write_batch, batch.values, batch.args
 
-    def leave_handler(self, number: int, sp: int, pc: int, flags: int) -> None:
-        """See `Cpu`."""
-        _FOUR(self._leave.values, 0, number, sp, pc, flags)
-        self._leaving = True
+        def enter(pc: int, sp: int, _return_pc: int, flags: int) -> None:
+            if flags & HANDLER_CLEARS:
+                _THREE(with_flags.values, 0, sp, pc, flags & ~HANDLER_CLEARS)
+                write(*with_flags.args)
+            else:
+                _TWO(values, 0, sp, pc)
+                write(*args)
+
+        return enter
+
+    def _leave_handler(self, frame: SyscallFrame) -> None:
+        _FOUR(self._leave.values, 0, *frame)
+        self._write_batch(*self._leave.args)
 
     def read_fpregs(self) -> bytes:
         """See `Cpu`."""

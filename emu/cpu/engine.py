@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from emu.cpu.block_counter import BlockCounter
+    from kernel_model.bounce import SyscallFrame
     from kernel_model.cpu import CallRegisters, TrapHandler
     from kernel_model.mm.mm import MemoryMap
 
@@ -82,10 +83,9 @@ class UnicornCpu(ABC):
         self._denied: tuple[int, int] | None = None
         self._pc_bias = 0
         """What a PC written now must be less by: Unicorn adds 2 to RIP after its syscall hook."""
-        self._leaving = False
-        """A bounce has ended, and its registers are in `_leave` still: `write_result` writes them along with its own,
-        and all else that looks at registers has `settle` write them first."""
-        self._leave: RegisterBatch
+        self.leaving: SyscallFrame | None = None
+        """See `Cpu`: `write_result` writes these along with its own, and all else that looks at registers has `settle`
+        write them first."""
         self._block_counter: BlockCounter | None = None
         self.slice_blocks = SLICE_BLOCKS
         self._block_hook: ctypes.c_size_t | None = None
@@ -211,10 +211,11 @@ class UnicornCpu(ABC):
 
     # -- registers ----------------------------------------------------------------------------------------------------
     def settle(self) -> None:
-        """Let the engine have the registers that `leave_handler` has put aside."""
-        if self._leaving:
-            self._leaving = False
-            binding.write_registers(*self._leave.args)
+        """Let the engine have the registers of a bounce that has ended."""
+        frame = self.leaving
+        if frame is not None:
+            self.leaving = None
+            self._leave_handler(frame)
 
     def read_gregs(self) -> list[int]:
         """See `Cpu`."""
@@ -246,15 +247,16 @@ class UnicornCpu(ABC):
     def set_counter(self, read_ns: Callable[[], int]) -> None:
         """Let the counter that user space reads be `read_ns`, where the engine's own does not run with the kernel's."""
 
+    enter_handler: Callable[[int, int, int, int], None]
+    """See `Cpu`."""
+
     # What the architecture says (all as `Cpu` has it)
     @abstractmethod
     def read_call(self) -> CallRegisters: ...
     @abstractmethod
     def write_result(self, value: int) -> None: ...
     @abstractmethod
-    def enter_handler(self, pc: int, sp: int, return_pc: int, flags: int) -> None: ...
-    @abstractmethod
-    def leave_handler(self, number: int, sp: int, pc: int, flags: int) -> None: ...
+    def _leave_handler(self, frame: SyscallFrame) -> None: ...
     @abstractmethod
     def read_fpregs(self) -> bytes: ...
     @abstractmethod

@@ -15,6 +15,7 @@ from kernel_model.arch.x86_64 import HANDLER_CLEARS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from kernel_model.bounce import SyscallFrame
     from kernel_model.cpu import CallRegisters
 
 REG_RAX, REG_RBP, REG_RBX, REG_RCX, REG_RDI, REG_RDX, REG_RIP, REG_RSI, REG_RSP = 35, 36, 37, 38, 39, 40, 41, 43, 44
@@ -124,8 +125,6 @@ class X8664Cpu(UnicornCpu):
         self._pc_after = 0
         self._flags = 0
         entered = (REG_RSP, REG_RIP, REG_RCX, _R[3])
-        self._enter = RegisterBatch(engine.handle, entered)
-        self._enter_with_flags = RegisterBatch(engine.handle, (*entered, REG_RFLAGS))
         # r11 and the flags have the same value, and so the same place
         self._leave = RegisterBatch(engine.handle, (REG_RAX, *entered, REG_RFLAGS), (0, 8, 16, 24, 32, 32), 40)
         # Two areas, for what a program wrote into the fields that are no register's is not to be read back.
@@ -134,6 +133,7 @@ class X8664Cpu(UnicornCpu):
         self._fpregs_read.values[_FXSAVE_MXCSR_MASK : _FXSAVE_MXCSR_MASK + 4] = (0xFFFF).to_bytes(4, "little")
         self._read_batch = binding.read_registers
         self._write_batch = binding.write_registers
+        self.enter_handler = self._make_enter()
         self.engine.hook(binding.UC_HOOK_INSN, binding.INSN_CALLBACK(self._make_syscall()), INS_SYSCALL)
         # The engine carries these out at any privilege; Linux refuses them to user space.
         # QUIRK: on x86-64 a SIGSEGV handler for in, out or sysenter runs only after the rest of their basic block.
@@ -177,7 +177,7 @@ class X8664Cpu(UnicornCpu):
                 self.handler.syscall()
             except BaseException as error:  # noqa: BLE001 (ctypes would swallow it)
                 self.fail(error)
-            if self._leaving:
+            if self.leaving is not None:
                 self.settle()
             self._pc_bias = 0
 
@@ -245,7 +245,7 @@ class X8664Cpu(UnicornCpu):
 
     def read_call(self) -> CallRegisters:
         """See `Cpu`."""
-        if self._leaving:
+        if self.leaving is not None:
             self.settle()
         call = self._call
         self._read_batch(*call.args)
@@ -256,31 +256,40 @@ class X8664Cpu(UnicornCpu):
 
     def write_result(self, value: int) -> None:
         """See `Cpu`: `syscall` leaves the return address in rcx and the flags in r11."""
-        if self._leaving:
-            self._leaving = False
-            _ONE.pack_into(self._leave.values, 0, value & _U64)
-            self._write_batch(*self._leave.args)
+        frame = self.leaving
+        if frame is not None:
+            self.leaving = None
+            _, sp, pc, flags = frame
+            self._pc_after = pc
+            leave = self._leave
+            _FIVE(leave.values, 0, value & _U64, sp, pc - _SYSCALL_BYTES & _U64, pc, flags)
+            self._write_batch(*leave.args)
             return
         result = self._result
         _THREE(result.values, 0, value & _U64, self._pc_after, self._flags)
         self._write_batch(*result.args)
 
-    def enter_handler(self, pc: int, sp: int, return_pc: int, flags: int) -> None:
-        """See `Cpu`."""
-        enter = self._enter
-        if flags & HANDLER_CLEARS:
-            enter = self._enter_with_flags
-            _FIVE(enter.values, 0, sp, pc + self._pc_bias, return_pc, flags, flags & ~HANDLER_CLEARS)
-        else:
-            _FOUR(enter.values, 0, sp, pc + self._pc_bias, return_pc, flags)
-        self._write_batch(*enter.args)
+    def _make_enter(self) -> Callable[[int, int, int, int], None]:
+        entered = (REG_RSP, REG_RIP, REG_RCX, _R[3])
+        batch = RegisterBatch(self.engine.handle, entered)
+        with_flags = RegisterBatch(self.engine.handle, (*entered, REG_RFLAGS))
+        write, values, args = self._write_batch, batch.values, batch.args
 
-    def leave_handler(self, number: int, sp: int, pc: int, flags: int) -> None:
-        """See `Cpu`; `write_result` that follows is of the call that bounced."""
+        def enter(pc: int, sp: int, return_pc: int, flags: int) -> None:
+            if flags & HANDLER_CLEARS:
+                _FIVE(with_flags.values, 0, sp, pc - _SYSCALL_BYTES, return_pc, flags, flags & ~HANDLER_CLEARS)
+                write(*with_flags.args)
+            else:
+                _FOUR(values, 0, sp, pc - _SYSCALL_BYTES, return_pc, flags)
+                write(*args)
+
+        return enter
+
+    def _leave_handler(self, frame: SyscallFrame) -> None:
+        number, sp, pc, flags = frame
         self._pc_after, self._flags = pc, flags
-        leave = self._leave
-        _FIVE(leave.values, 0, number, sp, pc + self._pc_bias & _U64, pc, flags)
-        self._leaving = True
+        _FIVE(self._leave.values, 0, number, sp, pc + self._pc_bias & _U64, pc, flags)
+        self._write_batch(*self._leave.args)
 
     def read_gregs(self) -> list[int]:
         """See `Cpu`."""

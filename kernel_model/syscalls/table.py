@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from functools import cache
 from importlib import import_module
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kernel_model.syscalls.declare import REGISTRY, RawHandler, Syscall
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class TableRow(NamedTuple):
@@ -67,6 +70,10 @@ class SyscallTable(dict[int, RawHandler]):
             raise KeyError(number)
         handler = self[number] = call.compile()
         return handler
+
+    def numbers(self) -> Iterable[int]:
+        """All that the architecture has given out, whether the kernel model has the call or not."""
+        return self._rows
 
     def numbers_of(self, *call_names: str) -> frozenset[int]:
         """The numbers of calls by name, those that the architecture has."""

@@ -27,6 +27,7 @@ from kernel_model.types import PAGE_SIZE, UserPtr
 T = TypeVar("T")
 
 if TYPE_CHECKING:
+    from kernel_model.bounce import SyscallFrame
     from kernel_model.cpu import CallRegisters
     from kernel_model.fs.inode import Inode
     from kernel_model.task import Task
@@ -89,11 +90,10 @@ class IdleCpu:
         self.gs = value
 
     COUNTER_CYCLE_NS: ClassVar = 1
+    leaving: SyscallFrame | None = None
+    slice_blocks: int = 500_000
 
     def enter_handler(self, pc: int, sp: int, return_pc: int, flags: int) -> None:
-        self.gregs[self.pc_index], self.gregs[self.sp_index] = pc, sp
-
-    def leave_handler(self, number: int, sp: int, pc: int, flags: int) -> None:
         self.gregs[self.pc_index], self.gregs[self.sp_index] = pc, sp
 
     def save_context(self, context: object | None) -> object:
