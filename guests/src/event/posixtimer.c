@@ -58,7 +58,7 @@ int main(int argc, char **argv)
 {
     if (argc > 1) {
         /* after execve no timer is left, and none fires */
-        usleep(5000);
+        usleep(250000);
         return left(atoi(argv[1])) == -EINVAL ? 6 : 1;
     }
     struct sigaction act = { .sa_sigaction = handler, .sa_flags = SA_SIGINFO };
@@ -71,9 +71,14 @@ int main(int argc, char **argv)
 
     WANT(syscall(SYS_timer_create, CLOCK_MONOTONIC, NULL, &timer), 0);
     WANT(left(timer), 0);
+    WANT(set(timer, 0, 100000 * MS, 0), 0);
+    CHECK(left(timer) > 0 && left(timer) <= 100000 * MS);
+    sigemptyset(&set_of);
+    sigaddset(&set_of, SIGALRM);
+    sigprocmask(SIG_BLOCK, &set_of, &old);
     WANT(set(timer, 0, 2 * MS, 0), 0);
-    CHECK(left(timer) > 0 && left(timer) <= 2 * MS);
-    pause();
+    sigsuspend(&old);
+    sigprocmask(SIG_SETMASK, &old, NULL);
     WANT(count, 1);
     WANT(last.si_signo, SIGALRM);
     WANT(last.si_code, SI_TIMER);
@@ -164,7 +169,7 @@ int main(int argc, char **argv)
     if (!child) {
         char number[16];
         timer = create(CLOCK_MONOTONIC, SIGEV_SIGNAL, SIGKILL, 0);
-        set(timer, 0, 2 * MS, 0);
+        set(timer, 0, 200 * MS, 0);
         snprintf(number, sizeof number, "%d", timer);
         execl("/proc/self/exe", argv[0], number, NULL);
         _exit(1);
