@@ -138,6 +138,7 @@ class Session:
         """Where the run goes on with an instruction that has been shown: a watch made since tells it again."""
         self._pending: Stop | None = None
         """Why the CPU is being paused."""
+        self._paused_by: InstructionWatch | None = None
 
     def run(self) -> None:
         """From the first instruction to the end of the guest, or until Quit."""
@@ -153,7 +154,7 @@ class Session:
                     break
                 stop, self._pending = self._pending, None
                 assert stop is not None
-                self._ask(stop, paused=True)
+                self._ask(stop, told=True)
             self.ended = True
             self._ask(self._stop("end"))
         except Quit:
@@ -182,22 +183,22 @@ class Session:
         other = self.task if task is not self.task else None
         return Stop(why, task, self.pc, event, breakpoint, other)
 
-    def _ask(self, stop: Stop, *, paused: bool = False, told: bool = False) -> None:
+    def _ask(self, stop: Stop, *, told: bool = False) -> None:
         """Ask the reader, and see to it that the run stops where it says.
 
-        `paused`: a watch has stopped the CPU and will not tell its instruction again. `told`: the instruction at PC is
-        still to come, and the reader sees it now.
+        `told`: the instruction at PC is still to come, and the reader sees it now. The watch that has paused the CPU
+        will not tell it again, another one will.
         """
         self._end_of_user_handler(stop)
         self.stop = stop
         self.task = stop.task
-        before = self._all, dict(self._some)
+        paused_by, self._paused_by = self._paused_by, None
         resume = self._reader.ask(stop)
         self._resume = resume
         self._steps_left = resume.steps
         self._watch()
-        same = paused and before == (self._all, self._some)
-        self._told = (stop.task, stop.pc) if told or (paused and not same) else None
+        knows = paused_by is not None and (paused_by is self._all or paused_by in self._some.values())
+        self._told = (stop.task, stop.pc) if told and not knows else None
 
     def _end_of_user_handler(self, stop: Stop) -> None:
         """A handler that returned by itself, in user space, is over when the task is out of the vDSO."""
@@ -267,8 +268,8 @@ class Session:
 
     def _pause(self, why: str, breakpoint: Breakpoint | None = None) -> None:
         self._pending = self._stop(why, breakpoint=breakpoint)
-        watch = self._all or self._some[self._pending.pc]
-        watch.pause()
+        self._paused_by = self._all or self._some[self._pending.pc]
+        self._paused_by.pause()
 
     def _interrupted(self) -> None:
         """Ctrl-C, as the kernel takes in signals: between two instructions, or while nobody can run."""
