@@ -66,17 +66,9 @@ def cause(fault: Fault) -> str:
     """`SIGSEGV: write to 0x10: nothing is mapped there (SEGV_MAPERR)`."""
     name, words = _CAUSES.get((fault.signal, fault.code), (f"si_code {fault.code}", "a fault"))
     what = ""
-    if (fault.signal, fault.code) == (sig.SIGBUS, sig.BUS_ADRERR) and _is_anonymous(fault):
-        words = "no memory is left, --memory gives the guest more"
     if fault.access and fault.code != sig.SI_KERNEL:
         what = f"{_ACCESSES[fault.access]} {'of' if fault.access == 1 else 'at'} {fault.address:#x}: "
     return f"{_NAMES[fault.signal]}: {what}{words} ({name})"
-
-
-def _is_anonymous(fault: Fault) -> bool:
-    """Is what could not be had a page of no file?"""
-    vma = fault.task.mm.vmas.lookup(fault.address)
-    return vma is not None and vma.mapping is None
 
 
 def _headline(text: str) -> list[str]:

@@ -16,6 +16,7 @@ from kernel_model.fs.namei import file_path
 from kernel_model.fs.names import file_name, path_name
 from kernel_model.fs.pseudo import S_IFDIR, S_IFLNK, S_IFREG, KernelSuperBlock, PseudoInode, TextInode
 from kernel_model.mm.uaccess import copy_from_user_partial
+from kernel_model.oom import oom_score
 from kernel_model.types import PAGE_SIZE, SyscallError
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ _TEXTS: Final[dict[bytes, tuple[int, Tell]]] = {
     b"maps": (0o444, _private(maps.maps)),
     b"mountinfo": (0o444, mounts.mountinfo),
     b"mounts": (0o444, mounts.mounts),
-    b"oom_score": (0o444, lambda target, task: b"0\n"),
+    b"oom_score": (0o444, lambda target, task: b"%d\n" % oom_score(target)),
     b"oom_score_adj": (0o644, lambda target, task: b"%d\n" % target.signal.oom_score_adj),
     b"personality": (0o400, _private(lambda target, task: b"%08x\n" % target.personality)),
     b"sessionid": (0o444, lambda target, task: b"%d" % 0xFFFF_FFFF),

@@ -201,14 +201,13 @@ class PageTables:
     def fault_cause(self, page: int, access: int) -> tuple[int, int]:
         """(signal, si_code) of an access that `handle_fault` refused.
 
-        Running out of guest memory is SIGBUS too.
+        SIGBUS too when guest memory has run out, which `kernel_model.oom` sees to.
         """
         vma = self.vmas.lookup(page)
         if vma is None:
             return SIGSEGV, SEGV_MAPERR
         if not vma.page_prot & access:
             return SIGSEGV, SEGV_ACCERR
-        # QUIRK: Running out of guest memory in a page fault is SIGBUS; Linux's OOM killer would send SIGKILL.
         return SIGBUS, BUS_ADRERR
 
     def _expand_stack(self, page: int) -> Vma | None:

@@ -51,7 +51,8 @@ class FrameAllocator:
 
     __slots__ = (
         "_aside", "_aside_limit", "_bump", "_cache_mark", "_cached", "_end", "_free", "_keep", "_run_end", "_runs",
-        "_shrinking", "caches", "code_frames", "faults", "flush_code", "ram", "refs", "release_range", "zero_frame",
+        "_shrinking", "caches", "code_frames", "faults", "flush_code", "ram", "ran_out", "refs", "release_range",
+        "zero_frame",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +92,8 @@ class FrameAllocator:
         self.flush_code: Callable[[], None] = flush_code or _nothing
         self.caches: dict[Shrinker, None] = {}
         """Caches that may be shrunk, least recently filled first."""
+        self.ran_out = False
+        """Somebody asked for a frame, and none was left."""
         self._shrinking = False
         """Caches are made smaller, maybe within a fault: translated code must not be flushed under a running CPU."""
         self._cached = 0
@@ -265,6 +268,7 @@ class FrameAllocator:
                 break
         self._shrinking = False
         if not self._free and not self._runs:
+            self.ran_out = True
             raise OutOfMemory
 
     # -- counting -----------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.signal import SEGV_ACCERR, SEGV_MAPERR, SIGSEGV
+from kernel_model.abi.signal import SEGV_ACCERR, SEGV_MAPERR, SIGBUS, SIGSEGV
 from kernel_model.arch import signal_ops
 from kernel_model.events import Fault
 from kernel_model.signal.send import force_signal
@@ -19,6 +19,12 @@ def force_memory_fault(kernel: Kernel, task: Task, page: int, access: int) -> No
     """SIGSEGV or SIGBUS with the exact address (arch/*/mm/fault.c)."""
     address = kernel.cpu.fault_address(page, access)
     signal, code = task.mm.fault_cause(page, access)
+    if signal == SIGBUS and kernel.frames.ran_out:
+        from kernel_model import oom
+
+        if oom.is_out_of_memory(kernel):
+            oom.out_of_memory(kernel, task)
+            return
     signal_ops(kernel.arch.NAME).note_fault(task, address, access, code)
     _force(kernel, task, SigInfo(signal, code, fields=(("addr", address),)), access)
 

@@ -1,0 +1,49 @@
+/* A child takes all the memory that there is; who waits for it goes on.  man 5 proc (oom_score_adj)
+ * guest-options: --memory 48M
+ * guest-native: no */
+#include "guest.h"
+#include <sys/wait.h>
+
+static int score(void)
+{
+    char text[16] = "";
+    int fd = open("/proc/self/oom_score", O_RDONLY);
+    read(fd, text, sizeof text - 1);
+    close(fd);
+    return atoi(text);
+}
+
+static void eat(size_t pages)
+{
+    char *all = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    for (size_t i = 0; all != MAP_FAILED && i < pages; i++)
+        all[i * PAGE] = 1;
+}
+
+int main(void)
+{
+    int status, before = score();
+    pid_t child;
+
+    guest_start();
+    child = fork();
+    if (child == 0) {
+        eat(1 << 20);
+        _exit(0);
+    }
+    WANT(waitpid(child, &status, 0) == child ? status : -1, SIGKILL);
+
+    /* not who asks for the last page, but who has the most */
+    child = fork();
+    if (child == 0) {
+        eat(8000);
+        for (;;)
+            pause();
+    }
+    usleep(1000);
+    eat(2000);
+    CHECK(score() > before);
+    eat(3000);
+    WANT(waitpid(child, &status, 0) == child ? status : -1, SIGKILL);
+    return guest_end();
+}
