@@ -93,8 +93,11 @@ def tasks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.mark.parametrize("arch", ARCHES)
 @pytest.mark.parametrize(
     "options",
-    ["", "--bounce-frame task-page", "--bounce-return user", "--abi bare", "--bounce-check slide", "--bounce-set legacy"]
-)
+    [
+        "", "--bounce-frame task-page", "--bounce-return user", "--abi bare", "--bounce-check slide",
+        "--bounce-set legacy",
+    ],
+)  # fmt: skip
 def test_the_story_is(arch: str, options: str) -> None:
     """The addresses are fixed by the seed. With RECORD=1 in the environment the stories are written anew."""
     if arch == "aarch64" and "user" in options:
