@@ -95,6 +95,8 @@ class Bounce:
         self.frame = event.frame
         self.words = event.words
         self.phase = "entered"
+        self.popped = False
+        """The kernel has taken the frame off."""
         self.result: int | None = None
         mm = event.task.mm
         self.bounds = (mm.vdso, mm.vdso_end)
@@ -292,6 +294,7 @@ class Session:
         elif isinstance(event, RedirectedReturn):
             if task.pid in self.bounces:
                 self.bounces[task.pid].phase = "committed"
+                self.bounces[task.pid].popped = True
         elif isinstance(event, SyscallEnter):
             self._call_begins(event)
         elif isinstance(event, SyscallExit):

@@ -326,7 +326,10 @@ class View:
         low, high = bounce.bounds
         lines = [f"bounce of {self.call_name(bounce.number)}"]
         lines += self.wrapped(f"site    {bounce.site:#x} {self.name(bounce.site)}")
-        bounds = f"bounds  {low:#x} <= {bounce.site:#x} < {high:#x}"
+        options = self._kernel.bounce
+        slide = options is not None and options.check == "slide"
+        compared = bounce.words[2] if slide else bounce.site
+        bounds = f"bounds  {low:#x} <= {compared:#x} < {high:#x}"
         lines += self.wrapped(f"{bounds}: no, so it is no real call and bounces")
         lines += self.wrapped(f"frame   {bounce.frame:#x}, {FRAME_BYTES} bytes, {self._below(bounce)}")
         lines += self.wrapped(f"phase   {_PHASES[bounce.phase]}")
@@ -352,7 +355,9 @@ class View:
         session = self._session
         sp = session.registers()[session.style.sp]
         bounce = session.bounces.get(self._kernel.current.pid)
-        live = bounce is not None and bounce.phase == "entered"
+        live = bounce is not None and (
+            bounce.phase == "entered" or (bounce.phase == "committed" and not bounce.popped and sp == bounce.frame)
+        )
         if bounce is None or not live:
             return self._words(sp, count, {sp: f"<- {session.style.sp}"})
         labels = self._frame_labels(bounce)
