@@ -28,6 +28,7 @@ from tests.harness import HOST_ARCH, ROOT, Outcome, emulator, qemu, run
 HERE = Path(__file__).resolve().parent
 REAL = ROOT / "build" / "real"
 ARCHES = ("aarch64", "x86_64")
+ABIS = ("bare", "bounce")
 WHEN = 1700000000
 
 TEXTS = {
@@ -220,7 +221,7 @@ def seen(outcome: Outcome, case: Case, work: Path) -> Seen:
 
 
 def run_case(case: Case, arch: str, how: str, base: Path, *, more: bool, timeout: float = 90) -> Seen:
-    """Run a case in a fresh folder; how: "native", "qemu" or "ours"."""
+    """Run a case in a fresh folder; how: "native", "qemu", or the ABI that it has on our machine."""
     need(case.program, arch)
     work, programs = base / "work", base / f"bin-{arch}"
     fresh_bin(programs, arch)
@@ -228,8 +229,10 @@ def run_case(case: Case, arch: str, how: str, base: Path, *, more: bool, timeout
     prefix: list[str] = []
     if how == "qemu":
         prefix = [str(qemu(arch))]
-    elif how == "ours":
-        options = ["--bind", f"{work}:{work}:rw"] if case.tag == "w" else []
+    elif how != "native":
+        options = ["--abi", how]
+        if case.tag == "w":
+            options += ["--bind", f"{work}:{work}:rw"]
         if arch != HOST_ARCH and (programs / "busybox").exists():
             # the host's own shell, which popen(3) starts, is of the other architecture
             options += ["--bind", f"{programs / 'busybox'}:/bin/sh"]

@@ -12,6 +12,7 @@ second architecture nor changed.
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ REAL = ROOT / "build" / "real"
 DEBIAN = {"x86_64": "amd64", "aarch64": "arm64"}
 COMPILER = {"x86_64": ("x86_64-linux-gnu-gcc", "gcc"), "aarch64": ("aarch64-linux-gnu-gcc", "gcc")}
 RUFF, RIPGREP = "0.17.5", "14.1.0"
+GO = "1.19"
 SYSROOT = ("coreutils", "libc6", "libselinux1", "libpcre2-8-0", "libacl1", "libattr1", "libgmp10")
 
 
@@ -140,6 +142,34 @@ def _compiled(arch: str, target: Path) -> None:
     raise Missing(f"no compiler for {arch}: {' or '.join(COMPILER[arch])}")
 
 
+@cache
+def _go_root() -> Path:
+    """Debian's Go, which compiles for both architectures; the folder it calls GOROOT."""
+    host = {"arm64": "aarch64", "amd64": "x86_64"}.get(platform.machine(), platform.machine())
+    if host not in DEBIAN:
+        raise Missing(f"no Go for a host like {host}")
+    unpacked = REAL / "dl" / host / "go"
+    for package in (f"golang-{GO}-go", f"golang-{GO}-src"):
+        _deb(package, host, unpacked)
+    return unpacked / "usr" / "lib" / f"go-{GO}"
+
+
+def _from_go(name: str) -> Callable[[str, Path], None]:
+    def get(arch: str, target: Path) -> None:
+        root = _go_root()
+        settings = {
+            "GOROOT": root, "GOCACHE": REAL / "go-cache", "GOPATH": REAL / "go-path", "GOARCH": DEBIAN[arch],
+            "GOOS": "linux", "CGO_ENABLED": "0", "GO111MODULE": "off",
+        }  # fmt: skip
+        output = REAL / f"{name}-{arch}"
+        words = [f"{key}={value}" for key, value in settings.items()]
+        source = Path(__file__).parent / "go" / f"{name}.go"
+        _call(["env", *words, root / "bin" / "go", "build", "-trimpath", "-o", output, source], REAL)
+        _place(output, target)
+
+    return get
+
+
 PROGRAMS: dict[str, Callable[[str, Path], None]] = {
     "busybox": _from_deb("busybox-static", "bin/busybox", "usr/bin/busybox"),
     "bash-static": _from_deb("bash-static", "bin/bash-static", "usr/bin/bash-static"),
@@ -147,6 +177,8 @@ PROGRAMS: dict[str, Callable[[str, Path], None]] = {
     "rg": _from_wheel("ripgrep", RIPGREP, "rg"),
     "ruff": _from_wheel("ruff", RUFF, "ruff"),
     "glibc_static": _compiled,
+    "go_clock": _from_go("clock"),
+    "go_work": _from_go("work"),
 }
 
 

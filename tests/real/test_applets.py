@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import HOST_ARCH, judge, listed, qemu
-from tests.real.cases import ARCHES, Case, load, run_case
+from tests.real.cases import ABIS, ARCHES, Case, load, run_case
 
 pytestmark = [
     pytest.mark.real,
@@ -22,18 +22,20 @@ def _name(case: Case) -> str:
     return case.name
 
 
+@pytest.mark.parametrize("abi", ABIS)
 @pytest.mark.parametrize("arch", ARCHES)
 @pytest.mark.parametrize("case", APPLETS, ids=_name)
-def test_applet(case: Case, arch: str, base: Path) -> None:
+def test_applet(case: Case, arch: str, abi: str, base: Path) -> None:
     wanted = run_case(case, HOST_ARCH, "native", base, more=False)
-    judge("applets", case.name, run_case(case, arch, "ours", base, more=False), wanted)
+    judge("applets", case.name, run_case(case, arch, abi, base, more=False), wanted)
 
 
+@pytest.mark.parametrize("abi", ABIS)
 @pytest.mark.parametrize("arch", ARCHES)
 @pytest.mark.parametrize("case", SINGLE, ids=_name)
-def test_single_process_applet(case: Case, arch: str, base: Path) -> None:
+def test_single_process_applet(case: Case, arch: str, abi: str, base: Path) -> None:
     wanted = run_case(case, HOST_ARCH, "native", base, more=True)
-    judge("applets_single", case.name, run_case(case, arch, "ours", base, more=True), wanted)
+    judge("applets_single", case.name, run_case(case, arch, abi, base, more=True), wanted)
 
 
 @pytest.mark.parametrize(

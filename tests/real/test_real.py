@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import HOST_ARCH, ROOT, emulator, judge, listed, run
-from tests.real.cases import ARCHES, REAL, Case, fresh_work, load, missing, need, run_case, seen
+from tests.real.cases import ABIS, ARCHES, REAL, Case, fresh_work, load, missing, need, run_case, seen
 
 pytestmark = [
     pytest.mark.real,
@@ -21,34 +21,38 @@ SOURCES = ["emu/cli/options.py", "kernel_model/entry.py", "guests/build.py", "te
 RUFF = ("check", "--isolated", "--no-cache", "--select", "ALL", "--output-format", "concise")
 
 
+@pytest.mark.parametrize("abi", ABIS)
 @pytest.mark.parametrize("arch", ARCHES)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_case(case: Case, arch: str, base: Path) -> None:
+def test_case(case: Case, arch: str, abi: str, base: Path) -> None:
     wanted = run_case(case, HOST_ARCH, "native", base, more=False)
-    judge("real", case.name, run_case(case, arch, "ours", base, more=False), wanted)
+    judge("real", case.name, run_case(case, arch, abi, base, more=False), wanted)
 
 
+@pytest.mark.parametrize("abi", ABIS)
 @pytest.mark.parametrize("arch", ARCHES)
-def test_static_glibc(arch: str, base: Path) -> None:
+def test_static_glibc(arch: str, abi: str, base: Path) -> None:
     case = Case("glibc_static", "p", "glibc_static", ("one", "two"))
     wanted = run_case(case, HOST_ARCH, "native", base, more=False)
     assert wanted.status == 3
-    judge("real", case.name, run_case(case, arch, "ours", base, more=False), wanted)
+    judge("real", case.name, run_case(case, arch, abi, base, more=False), wanted)
 
 
+@pytest.mark.parametrize("abi", ABIS)
 @pytest.mark.parametrize("arch", ARCHES)
 @pytest.mark.parametrize("name", SOURCES)
-def test_ruff_checks_a_file_of_this_repository(name: str, arch: str) -> None:
+def test_ruff_checks_a_file_of_this_repository(name: str, arch: str, abi: str) -> None:
     """By standard input, where ruff needs no threads."""
     command = [*RUFF, "--stdin-filename", name, "-"]
     wanted = run([need("ruff", HOST_ARCH), *command], cwd=ROOT, stdin=ROOT / name)
-    ours = run([*emulator(), need("ruff", arch), *command], cwd=ROOT, stdin=ROOT / name)
+    ours = run([*emulator("--abi", abi), need("ruff", arch), *command], cwd=ROOT, stdin=ROOT / name)
     assert ours == wanted, f"{ours}\n{wanted}"
     assert wanted.stdout.count(b"\n") > 3
 
 
+@pytest.mark.parametrize("abi", ABIS)
 @pytest.mark.parametrize("arch", ARCHES)
-def test_ruff_checks_this_repository(arch: str, tmp_path: Path) -> None:
+def test_ruff_checks_this_repository(arch: str, abi: str, tmp_path: Path) -> None:
     """All of it, with a thread for each CPU; a copy, for somebody may be at work on it."""
     copy = tmp_path / "repository"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "build", "__pycache__", "*.egg-info"))
@@ -56,12 +60,13 @@ def test_ruff_checks_this_repository(arch: str, tmp_path: Path) -> None:
     wanted = run([need("ruff", HOST_ARCH), *command], cwd=copy)
     assert wanted.status == 1
     assert wanted.stdout.count(b"\n") > 1000
-    assert run([*emulator(), need("ruff", arch), *command], cwd=copy, timeout=170) == wanted
+    assert run([*emulator("--abi", abi), need("ruff", arch), *command], cwd=copy, timeout=170) == wanted
 
 
+@pytest.mark.parametrize("abi", ABIS)
 @pytest.mark.parametrize("arch", ARCHES)
 @pytest.mark.parametrize("args", [("-ln", "/"), ("-lnR", "/etc"), ("-1a", "/usr"), ("--version",), ("/nope",)])
-def test_dynamic_ls_in_a_sysroot(args: tuple[str, ...], arch: str, tmp_path: Path) -> None:
+def test_dynamic_ls_in_a_sysroot(args: tuple[str, ...], arch: str, abi: str, tmp_path: Path) -> None:
     """The interpreter and all libraries come out of the sysroot; the reference is chroot-free: ld.so by hand."""
     for needed in {arch, HOST_ARCH}:
         if f"sysroot {needed}" in missing():
@@ -69,7 +74,7 @@ def test_dynamic_ls_in_a_sysroot(args: tuple[str, ...], arch: str, tmp_path: Pat
     root = REAL / "sysroot" / arch
     environment = {"LC_ALL": "C", "TZ": "UTC"}
     ours = run(
-        [*emulator("--root", str(root), "--cwd", "/"), "/bin/ls", *args], cwd=tmp_path, env=environment
+        [*emulator("--abi", abi, "--root", str(root), "--cwd", "/"), "/bin/ls", *args], cwd=tmp_path, env=environment
     )
     host = REAL / "sysroot" / HOST_ARCH
     libraries = ":".join(str(path) for path in sorted(host.glob("**/*-linux-gnu")) if path.is_dir())
