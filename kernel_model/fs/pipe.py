@@ -85,8 +85,14 @@ class Pipe:
 
     def take(self, count: int) -> bytes:
         """Up to `count` bytes out of the ring (pipe_read()'s inner loop); the rest of a packet is lost."""
-        pieces = []
         bufs = self.bufs
+        if len(bufs) == 1 < self.max_usage and bufs[0].end - bufs[0].start <= count:
+            # all there is, as a reader that waited finds it
+            buf = bufs.popleft()
+            data = self.ram[buf.start : buf.end].tobytes()
+            self.frames.put(buf.frame)
+            return data
+        pieces = []
         was_full = len(bufs) >= self.max_usage
         while count and bufs:
             buf = bufs[0]
@@ -132,6 +138,14 @@ class Pipe:
     def put(self, data: bytes, packet: bool) -> int:
         """As much of `data` as fits; the number of bytes (pipe_write()'s inner loop). OutOfMemory."""
         bufs = self.bufs
+        done = len(data)
+        if not bufs and done <= PAGE_SIZE:
+            frame = self.frames.alloc()
+            self.ram[frame : frame + done] = data
+            bufs.append(PipeBuffer(frame, done, packet))
+            if self.rd_wait:
+                self.rd_wait.wake(events=POLLIN)
+            return done
         view = memoryview(data)
         done = 0
         odd = len(data) & PAGE_SIZE - 1
