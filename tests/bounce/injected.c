@@ -454,7 +454,7 @@ int main(void)
             if (mode->asleep && !sleeps(scenario))
                 continue;
             if (scenario == STEPPED && mode->helper != ONLY_FEEDS)
-                continue; /* single steps are for a task that stays on the CPU */
+                continue; /* the engine tells a step again when it goes on from where it was stopped */
             now.mode = m;
             for (now.step = 0; now.step < 60; now.step++) {
                 trial(scenario);
