@@ -122,7 +122,8 @@ class EntryPath:
         except OSError as error:  # the host's word (kernel_model.host): its errno is Linux's
             result = -(error.errno or errno.EIO)
         except Blocked as blocked:
-            self._block(task, BlockedCall(handler, number, (a0, a1, a2, a3, a4, a5), blocked, made, pc))
+            sp = self._read_call()[1]  # the program's: `sp` may be the handler's
+            self._block(task, BlockedCall(handler, number, (a0, a1, a2, a3, a4, a5), blocked, made, pc, sp))
             return
         except KeepRegisters:
             if not self._call_is_over(task, number, made, (a0, a1, a2, a3, a4, a5), None):

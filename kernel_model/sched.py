@@ -28,7 +28,7 @@ _LONELY_SLICES: Final = 100
 class BlockedCall(NamedTuple):
     """A system call that could not go on: what to call again when its task wakes.
 
-    `made`: all 64 bits of the number as the program made the call. `pc`: the instruction pointer that it shows.
+    `made`: all 64 bits of the number as the program made the call. `pc`, `sp`: what /proc/<pid>/syscall shows.
     """
 
     handler: RawHandler
@@ -37,6 +37,7 @@ class BlockedCall(NamedTuple):
     blocked: Blocked
     made: int
     pc: int
+    sp: int
 
 
 class Scheduler:

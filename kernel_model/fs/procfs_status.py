@@ -10,7 +10,7 @@ from kernel_model.abi.time import NSEC_PER_SEC, USER_HZ
 from kernel_model.mm.fault import PINNED
 from kernel_model.mm.vma import VM_EXEC, VM_GROWSDOWN, VM_WRITE
 from kernel_model.placement import allowed_cpus
-from kernel_model.types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, U64_MASK, page_align_up
+from kernel_model.types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, U32_MASK, U64_MASK, page_align_up
 
 if TYPE_CHECKING:
     from kernel_model.mm.mm import MemoryMap
@@ -60,6 +60,7 @@ class MemoryUsage:
     def resident(self) -> int:
         """VmRSS."""
         return self.anon + self.file
+_SYSCALL: Final = b"%d" + 8 * b" 0x%x" + b"\n"
 
 
 def threads_of(task: Task) -> list[Task]:
@@ -257,3 +258,18 @@ def limits(target: Task) -> bytes:
         soft, hard = (b"unlimited" if value == RLIM_INFINITY else b"%d" % value for value in pair)
         out.append(b"%-25s %-20s %-20s " % (name, soft, hard) + (b"%-10s\n" % unit if unit else b"\n"))
     return b"".join(out)
+
+
+def syscall(target: Task) -> bytes:
+    """/proc/<pid>/syscall: number, arguments, SP and PC of the call it is in (fs/proc/base.c:proc_pid_syscall()).
+
+    A call that sleeps shows the instruction that made it; the reader's own, the program's.
+    """
+    kernel = target.kernel
+    call = target.blocked_call
+    if call is not None:
+        return _SYSCALL % (call.number, *call.args, call.sp, call.pc)
+    if target is not kernel.current:
+        return b"running\n"
+    made, sp, pc, _, *args = kernel.cpu.read_call()
+    return _SYSCALL % (made & U32_MASK, *args, sp, pc)

@@ -145,6 +145,7 @@ _TEXTS: Final[dict[bytes, tuple[int, Tell]]] = {
     b"stat": (0o444, lambda target, task: tell.stat(target)),
     b"statm": (0o444, lambda target, task: tell.statm(target)),
     b"status": (0o444, lambda target, task: tell.status(target)),
+    b"syscall": (0o400, _private(lambda target, task: tell.syscall(target))),
     b"timerslack_ns": (0o444, _private(lambda target, task: b"%d\n" % target.timer_slack_ns)),
     b"uid_map": (0o444, lambda target, task: _ID_MAP),
     b"wchan": (0o444, lambda target, task: b"0"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,18 @@ def test_visible(arch: str) -> None:
         sites = [event.site + machine.kernel.arch.SYSCALL_INSTRUCTION_BYTES for event in bounces]
         assert (real == sites) != is_real
         assert (len(set(real)) == 1) == is_real
+
+
+def test_proc_syscall_shows_what_is_visible(tmp_path: Path) -> None:
+    """A sleeper's PC is inside the vDSO, or at the program's own instruction."""
+    script = "sleep 9 & sleep 0.1; cat /proc/$!/syscall; grep vdso /proc/$!/maps; kill $!"
+    for visible, is_real in (("real", True), ("origin", False)):
+        seen = run([*emulator("--visible", visible), "sh", "-c", script], cwd=tmp_path, env={"PATH": os.defpath})
+        call, mapping = seen.stdout.decode().splitlines()
+        start, _, end = mapping.split()[0].partition("-")
+        words = call.split()
+        assert len(words) == 9 and int(words[0]) > 0
+        assert (int(start, 16) < int(words[8], 16) < int(end, 16)) is is_real
 
 
 # -- the data page ---------------------------------------------------------------------------------------------------
