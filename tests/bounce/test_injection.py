@@ -61,6 +61,9 @@ def comparable(
 @each_machine
 def test_a_signal_before_every_instruction(arch: str, variant: str, scenario: str) -> None:
     bare, bounced = observe(arch, "bare").trials, observe(arch, variant).trials
+    places = {observation.place.where for observation in bounced[scenario, MODES[0]] if observation.place}
+    assert places >= {"before", "site", "handler", "after"}
+    assert sum(len(observation.seen) for observation in bounced[scenario, MODES[0]]) >= len(places)
     for mode in MODES:
         if (scenario, mode) not in bare:
             continue
