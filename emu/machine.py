@@ -67,6 +67,7 @@ class MachineOptions(NamedTuple):
     abi: str = "bounce"
     bounce: BounceWishes = BounceWishes()
     debug: bool = False
+    check_leaks: bool = False
 
 
 class Machine:

@@ -112,6 +112,10 @@ class Vdso:
             page = self._counting_page()
         ram[self._vvar : self._vvar + len(page)] = page
 
+    def all_frames(self) -> list[int]:
+        """The frames of the image and of the data page."""
+        return [*self._frames, self._vvar] if self._frames else []
+
     def set_cpu(self, cpu: int) -> None:
         """Tell which logical CPU the running task is on: one page will do, for no other task runs meanwhile."""
         self._cpu = cpu

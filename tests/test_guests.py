@@ -47,7 +47,7 @@ GUESTS = discover()
     [pytest.param(guest, abi, id=f"{_id(guest)}-{abi}") for guest in GUESTS for abi in guest.abis],
 )
 def test_on_our_machine(guest: Guest, abi: str, tmp_path: Path) -> None:
-    seen = run_guest(guest, emulator("--abi", abi, *guest.options), tmp_path)
+    seen = run_guest(guest, emulator("--abi", abi, "--check-leaks", *guest.options), tmp_path)
     judge("emulator", f"{guest.arch} {guest.id}", seen, expected(guest))
     assert b"Traceback" not in seen.stderr
     assert list(tmp_path.iterdir()) == [], "something was written to the host"

@@ -95,6 +95,7 @@ _OPTIONS = (
     click.option(
         "--memory", default="4G", metavar="SIZE", help="The most memory the guest gets, as 512M or 4G (default: 4G)."
     ),
+    click.option("--check-leaks", is_flag=True, help="Look for what the kernel model forgot to give back (for tests)."),
     click.option("--timeout", metavar="SECONDS", help="Kill the guest after that time; the status is 124."),
 )
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
@@ -125,6 +126,7 @@ def machine_options(
     cwd: str | None,
     seed: str | None,
     time: str,
+    check_leaks: bool,
     cpus: str,
     memory: str,
     timeout: str | None,
@@ -165,6 +167,7 @@ def machine_options(
         abi=abi,
         bounce=BounceWishes(**given, visible=visible),
         debug=Debug.wanted,
+        check_leaks=check_leaks,
     )
     start_at = cwd or ("/" if root else os.getcwd())
     program = values.program(wanted.program, variables.get(b"PATH"), root or "/", start_at)
