@@ -81,8 +81,9 @@ class _Holes:
 class Recorder:
     """A listener to all events of a kernel that tells a `Sink` what each task does.
 
-    It looks at calls, the arguments that each has, its result, and what it wrote behind its pointers. A deep one looks
-    at all six argument registers, and at what the program can see when it goes on: registers, flags, memory around SP.
+    It looks at calls, the arguments that each has, its result, and what it read into a buffer. A deep one looks at all
+    six argument registers, and at what the program can see when it goes on: registers, flags, memory around SP and
+    behind pointers.
 
     What a bounce's frame overwrites below SP is left out wherever memory is compared. That goes for every way into the
     kernel, `bare` too: each call makes a hole where its frame would be, and a hole stays.
@@ -177,6 +178,8 @@ class Recorder:
         holes = self._holes_of(task.pid, mm)
         buffers = 0
         for register, by_result in self._arguments_of(event.number)[1]:
+            if not by_result and not self._deep:
+                continue  # how much the call wrote is not known, and what lies beside it may never have been written
             count = min(max(event.result or 0, 0), _BUFFER_MAX_BYTES) if by_result else _POINTED_BYTES
             if count and event.args[register]:
                 address = self._arch.untag(event.args[register])

@@ -50,9 +50,9 @@ class Check(Enum):
     ENDS = "ends"
     """What was printed, how it ended, and which files it left."""
     CALLS = "calls"
-    """Each task's calls and signals, with arguments, results, and what is behind pointers."""
+    """Each task's calls and signals, with arguments, results, and what was read into buffers."""
     STATE = "state"
-    """All registers, and the memory around SP, after each call."""
+    """All registers, and the memory around SP and behind pointers, after each call."""
 
 
 def run_all(
