@@ -120,6 +120,22 @@ def test_streams_are_not_buffered(runner: str, tmp_path: Path) -> None:
         assert _status(process) == 0
 
 
+@pytest.mark.parametrize("how", ["epoll", "epoll-edge"])
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_epoll_waits_for_input(how: str, runner: str, tmp_path: Path) -> None:
+    """What comes, when it comes, and the end of it, each told once to one who reads all there is."""
+    with started(_command(runner, "stream/flow", how), tmp_path) as process:
+        assert process.stdin
+        assert process.stdout
+        assert _read_until(process.stdout.fileno(), b"wait\n").endswith(b"add 0\nwait\n")
+        for text in (b"one\n", b"three\n"):
+            process.stdin.write(text)
+            seen = _read_until(process.stdout.fileno(), b"wait\n")
+            assert seen == b"events 1 1\nread %d\nwait\n" % len(text)
+        process.stdin.close()
+        assert process.stdout.read() == b"events 1 10\nok\n"
+
+
 @pytest.mark.parametrize("runner", RUNNERS)
 def test_a_terminal(runner: str, tmp_path: Path) -> None:
     """Size, line mode, raw mode with Ctrl-C as a byte, and the settings as before at the end."""
