@@ -24,7 +24,7 @@ PROGRAMS = {
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_program(program: str, arch: str, tmp_path: Path) -> None:
     options = ("--abis", "bare,bounce,bounce:task-page", "--format", "json")
-    command = [*emulator()[:-1], "compare", *options, need(program, arch), *PROGRAMS[program]]
+    command: list[str | Path] = [*emulator()[:-1], "compare", *options, need(program, arch), *PROGRAMS[program]]
     document = json.loads(run(command, cwd=tmp_path).stdout)
     assert document["differences"] == []
     bounced = document["runs"][1]["total"]
