@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -42,7 +42,17 @@ BENCHMARKS: dict[str, tuple[tuple[str, ...], int]] = {
     "forks": (("2000",), 2000),
     "threads": (("1000",), 1000),
     "signals": (("20000",), 20_000),
+    "mutex": (("100000",), 100_000),
+    "pingpong": (("20000",), 20_000),
+    "sh-pipes": (("sh", "-c", "i=0; while [ $i -lt 500 ]; do echo $i | cat >/dev/null; i=$((i+1)); done"), 500),
+    "sh-loop": (("sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"), 20_000),
 }
+# Those that are no program of ours but a static busybox, which `make test-real` fetches.
+BUSYBOX = frozenset(("sh-pipes", "sh-loop"))
+TASK_BARS = (("forks", 0.15), ("threads", 1.0), ("mutex", 10), ("sh-pipes", 0.6), ("sh-loop", 4))
+"""At most so many times qemu-user's CPU time."""
+SIGNAL_CALLS = 8
+PINGPONG_A_SECOND = 40_000
 # what is told: benchmark, its arguments, options of trace, what is counted, how many of it a second there shall be
 TRACES: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], str, int], ...] = (
     ("trace", "getppid", ("10000",), (), "bounces", 3000),
@@ -128,6 +138,11 @@ def emulator(command: str = "run") -> list[str]:
     return [str(script), command] if script.exists() else [sys.executable, "-P", "-c", LAUNCH, command]
 
 
+def busybox(arch: str) -> Path:
+    """Where `make test-real` puts it."""
+    return ROOT / "build" / "real" / "dl" / arch / "busybox-static" / "unpacked" / "bin" / "busybox"
+
+
 def peers(arch: str) -> dict[str, list[str]]:
     """The prefixes that run a program of an architecture here. Ours comes twice: with calls bare, and bounced."""
     found: dict[str, list[str]] = {}
@@ -160,7 +175,10 @@ def measure(arch: str, only: set[str], runs: int, timeout_s: int, work: Path) ->
     for name, (arguments, _) in BENCHMARKS.items():
         if name not in only:
             continue
-        binary = compile_c(SOURCES / f"{name}.c", arch, BUILD / arch / name)
+        binary = busybox(arch) if name in BUSYBOX else compile_c(SOURCES / f"{name}.c", arch, BUILD / arch / name)
+        if not binary.exists():
+            print(f"{arch:8} {name:8} no busybox: make test-real fetches it", flush=True)
+            continue
         words = [word.replace("{tmp}", str(work)) for word in arguments]
         for _ in range(HELLO_RUNS if name == "hello" else runs):
             for peer, prefix in peers(arch).items():
@@ -220,6 +238,7 @@ def bars(arch: str, figures: dict[tuple[str, str], Figures], v3_us: float, impor
         found.append(at_most(what, call_us / v3_us, 8))
         ratio = QILING_FILEIO_US / call_us
         found.append(Bar("open/read/write/close against Qiling", f"{ratio:.1f} times", "", True))
+    found += task_bars(net_s)
     hello = figures.get(("hello", "bounced"))
     if hello is not None and hello.good:
         what = f"hello, {hello.wall_s * 1000:.0f} ms, against `python -c 'import unicorn'`"
@@ -242,6 +261,28 @@ def trace_bars(arch: str, runs: int, timeout_s: int, work: Path) -> list[Bar]:
         value = f"{rate:,.0f} {unit} a second" if of.good else "fails"
         found.append(Bar(f"{what}, {count:,} {unit}", value, f"at least {bar:,}", rate >= bar))
         print(f"{arch:8} {what}: {value}", flush=True)
+    return found
+
+
+def task_bars(net_s: Callable[[str, str], float | None]) -> list[Bar]:
+    """The ratios of what is about tasks, pipes and signals; `net_s`: CPU time of a benchmark under a peer."""
+    found = []
+    for name, limit in TASK_BARS:
+        ours, theirs = net_s(name, "uabi-emu"), net_s(name, "qemu-user")
+        if ours and theirs:
+            ratio = ours / theirs
+            what = f"{name}, CPU time against qemu-user"
+            found.append(Bar(what, f"{ratio:.2f} times", f"at most {limit:g}", ratio <= limit))
+    ours, call_s = net_s("signals", "uabi-emu"), net_s("getppid", "uabi-emu")
+    if ours and call_s:
+        each_us = ours / BENCHMARKS["signals"][1] * 1e6
+        ratio = each_us / (call_s / BENCHMARKS["getppid"][1] * 1e6)
+        what = f"a signal raised and handled, {each_us:.1f} us, against getppid"
+        found.append(Bar(what, f"{ratio:.1f} times", f"at most {SIGNAL_CALLS}", ratio <= SIGNAL_CALLS))
+    if ours := net_s("pingpong", "uabi-emu"):
+        rate = BENCHMARKS["pingpong"][1] / ours
+        kept = rate >= PINGPONG_A_SECOND
+        found.append(Bar("pipe round trips a second", f"{rate:.0f}", f"at least {PINGPONG_A_SECOND}", kept))
     return found
 
 
