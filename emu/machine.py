@@ -21,7 +21,7 @@ from kernel_model.fs.mount import Bind, TreeOptions, build_tree
 from kernel_model.kernel import Kernel
 from kernel_model.mm.frames import FrameAllocator
 from kernel_model.timekeeping import Timekeeper
-from kernel_model.types import SyscallError
+from kernel_model.types import PAGE_SIZE, SyscallError
 from kernel_model.vdso import Vdso
 from vdso_image.image import load as load_vdso
 from vdso_image.vvar import pack_vvar
@@ -87,8 +87,11 @@ class Machine:
         self.timed_out = False
         self._timer: Timer | None = None
         try:
-            self._ram = GuestRam(options.memory_bytes)
-            self._frames = FrameAllocator(self._ram.view, release_range=self._ram.release)
+            # The last page is the CPU's own (`X8664Cpu`), and no frame of the guest's, however much that takes.
+            self._ram = GuestRam(options.memory_bytes + PAGE_SIZE)
+            self._frames = FrameAllocator(
+                self._ram.view, options.memory_bytes, release_range=self._ram.release
+            )
             self.kernel = Kernel(
                 host=self.host,
                 frames=self._frames,

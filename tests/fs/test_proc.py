@@ -256,6 +256,16 @@ def test_oom_score_adj(calls: Calls) -> None:
     assert store(calls, "/proc/self/oom_score_adj", b"x") == -EINVAL
 
 
+def test_oom_score_follows_memory_and_adj(calls: Calls) -> None:
+    before = int(text(calls, "/proc/self/oom_score"))
+    calls.model.put(bytes(16 << 20))
+    assert int(text(calls, "/proc/self/oom_score")) >= before + 100
+    assert store(calls, "/proc/self/oom_score_adj", b"500\n") == 4
+    assert int(text(calls, "/proc/self/oom_score")) >= before + 400
+    assert store(calls, "/proc/self/oom_score_adj", b"-1000\n") == 6
+    assert text(calls, "/proc/self/oom_score") == b"0\n"
+
+
 def test_auxv(calls: Calls) -> None:
     calls.task.auxv = struct.pack("<4Q", 6, 4096, 0, 0)
     assert text(calls, "/proc/self/auxv") == calls.task.auxv

@@ -1,17 +1,8 @@
-/* A child takes all the memory that there is; who waits for it goes on.  man 5 proc (oom_score_adj)
+/* A child takes all the memory that there is; who waits for it goes on.  man 5 proc (oom_score)
  * guest-options: --memory 48M
  * guest-native: no */
 #include "guest.h"
 #include <sys/wait.h>
-
-static int score(void)
-{
-    char text[16] = "";
-    int fd = open("/proc/self/oom_score", O_RDONLY);
-    read(fd, text, sizeof text - 1);
-    close(fd);
-    return atoi(text);
-}
 
 static void eat(size_t pages)
 {
@@ -22,7 +13,7 @@ static void eat(size_t pages)
 
 int main(void)
 {
-    int status, before = score();
+    int status;
     pid_t child;
 
     guest_start();
@@ -41,9 +32,7 @@ int main(void)
             pause();
     }
     usleep(1000);
-    eat(2000);
-    CHECK(score() > before);
-    eat(3000);
+    eat(5000);
     WANT(waitpid(child, &status, 0) == child ? status : -1, SIGKILL);
     return guest_end();
 }
