@@ -293,7 +293,8 @@ def _flags(register: str, value: int) -> str:
 
 
 def _changed(name: str, value: int) -> str:
-    return _flags(name, value) if name in _FLAGS else f"{name} = {value:#x}"
+    """`rax = 0x2000006e`, `rflags = ZF IF`."""
+    return f"{_SHOWN.get(name, name)} = {_flags(name, value) if name in _FLAGS else hex(value)}"
 
 
 def _count(count: int, one: str, many: str) -> str:
