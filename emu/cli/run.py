@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from emu.cli.errors import CliError, Debug
+from emu.cli.errors import STATUS_FAILED, CliError, Debug, complain
 from emu.cli.machine_options import machine_options, machine_options_of, start
 from emu.cli.options import AfterEquals, ProgramCommand
 from emu.cli.running import run_to_its_end
@@ -48,7 +48,11 @@ def run(words: tuple[str, ...], strace: str | None, stats: str | None, debug: bo
         Tracer(machine.kernel, trace).attach(machine.task, wanted.program, len(wanted.env))
     status = run_to_its_end(machine, words[0])
     if statistics is not None:
-        statistics.write(machine, status)
+        try:
+            statistics.write(machine, status)
+        except OSError as error:
+            complain(f"--stats: {stats}: {error.strerror}: the counters are lost")
+            return STATUS_FAILED
     return status
 
 
@@ -71,6 +75,12 @@ def _open_trace(path: str | None) -> Callable[[str], None] | None:
     from emu.strace.output import open_output
 
     try:
-        return open_output(path)
+        return open_output(path, lambda error: _ends_early(path, error))
     except OSError as error:
         raise CliError(f"--strace: {path}: {error.strerror}: name a file that can be written") from error
+
+
+def _ends_early(path: str, error: OSError) -> None:
+    """Tell that the trace is not whole, unless nobody wants it any more."""
+    if not isinstance(error, BrokenPipeError):
+        complain(f"{path or 'stderr'}: {error.strerror}: the trace ends early")

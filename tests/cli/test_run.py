@@ -217,12 +217,24 @@ def test_stdout_may_be_closed(tmp_path: Path) -> None:
     assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("words", [["--help"], ["syscalls"], ["run", "--help"], ["run", "--stats=/dev/full", "true"]])
+@pytest.mark.parametrize("words", [["--help"], ["syscalls"], ["run", "--help"]])
 def test_a_full_disk_is_one_line(words: list[str], tmp_path: Path) -> None:
     text = shlex.join([*emulator()[:-1], *words])
     done = subprocess.run(["bash", "-c", f"{text} >/dev/full"], capture_output=True, cwd=tmp_path, env={})
     message = b"uabi-emu: what is to be printed can't be written: No space left on device\n"
     assert (done.returncode, done.stderr) == (125, message)
+
+
+@pytest.mark.parametrize(
+    ("option", "status", "message"),
+    [
+        ("--stats=/dev/full", 125, b"--stats: /dev/full: No space left on device: the counters are lost\n"),
+        ("--strace=/dev/full", 0, b"/dev/full: No space left on device: the trace ends early\n"),
+    ],
+)
+def test_a_full_disk_under_a_report(option: str, status: int, message: bytes, tmp_path: Path) -> None:
+    seen = uabi(option, DEMO / "x86_64" / "getppid", cwd=tmp_path)
+    assert (seen.status, seen.stderr) == (status, b"uabi-emu: " + message)
 
 
 @pytest.mark.parametrize("columns", [20, 80])
