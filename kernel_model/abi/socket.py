@@ -7,7 +7,7 @@ from typing import Final
 
 AF_UNSPEC: Final = 0
 AF_UNIX: Final = 1
-AF_MAX: Final = 46
+NPROTO: Final = 46
 
 SOCK_STREAM, SOCK_DGRAM, SOCK_RAW, SOCK_RDM, SOCK_SEQPACKET = range(1, 6)
 SOCK_MAX: Final = 11

@@ -67,7 +67,7 @@ def _check_kind(family: int, kind: int, protocol: int) -> int:
     """The type that such a socket of AF_UNIX has, without the flags; errors as __sock_create() has them."""
     _check_type_flags(kind)
     kind &= abi.SOCK_TYPE_MASK
-    if not 0 <= family < abi.AF_MAX:
+    if not 0 <= family < abi.NPROTO:
         raise SyscallError(errno.EAFNOSUPPORT)
     if kind >= abi.SOCK_MAX:
         raise SyscallError(errno.EINVAL)
