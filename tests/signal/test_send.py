@@ -131,6 +131,23 @@ def test_the_queue_is_limited() -> None:
     assert send_signal(kernel, task, SigInfo(abi.SIGUSR1))
 
 
+def test_a_storm_keeps_to_the_limit_and_loses_no_realtime_signal_below_it() -> None:
+    model = make_model()
+    kernel, task = model.kernel, model.task
+    task.signal.rlim[RLIMIT_SIGPENDING] = (1000, 1000)
+    task.blocked = abi.sigmask(40) | abi.sigmask(abi.SIGUSR1)
+    sent = 0
+    for number in range(50_000):
+        send_signal(kernel, task, SigInfo(abi.SIGUSR1, abi.SI_QUEUE), group=True)
+        sent += send_signal(kernel, task, SigInfo(40, abi.SI_QUEUE, fields=(("value", number),)))
+    assert sent == task.pending.count == 1000
+    assert task.signal.shared_pending.count == 1
+    taken = [dequeue_signal(task, 0) for _ in range(1001)]
+    numbers = [info.fields[0][1] for info in taken if info is not None and info.signo == 40]
+    assert numbers == list(range(1000))
+    assert dequeue_signal(task, 0) is None
+
+
 def test_kill_and_stop_are_never_blocked() -> None:
     model = make_model()
     set_blocked(model.task, (1 << 64) - 1)
