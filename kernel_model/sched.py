@@ -242,8 +242,6 @@ class Scheduler:
             see_to_it(kernel)
             if self.runqueue:
                 return
-            if self.runqueue:
-                return
         self._wake_timed(timed, None if deadline_ns is None else kernel.clock.sleep_towards(deadline_ns))
 
     def _wake_timed(self, timed: list[Task], timeout_ns: int | None) -> None:
