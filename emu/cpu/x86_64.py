@@ -127,6 +127,7 @@ class X8664Cpu(UnicornCpu):
         entered = (REG_RSP, REG_RIP, REG_RCX, _R[3])
         # r11 and the flags have the same value, and so the same place
         self._leave = RegisterBatch(engine.handle, (REG_RAX, *entered, REG_RFLAGS), (0, 8, 16, 24, 32, 32), 40)
+        self._leave_with_flags_kept = RegisterBatch(engine.handle, (REG_RAX, *entered))
         # Two areas, for what a program wrote into the fields that are no register's is not to be read back.
         self._fpregs_read = RegisterBatch(engine.handle, _FXSAVE_REGISTERS, _FXSAVE_OFFSETS, _FXSAVE_BYTES + 2)
         self._fpregs_written = RegisterBatch(engine.handle, _FXSAVE_REGISTERS, _FXSAVE_OFFSETS, _FXSAVE_BYTES + 2)
@@ -261,7 +262,7 @@ class X8664Cpu(UnicornCpu):
             self.leaving = None
             _, sp, pc, flags = frame
             self._pc_after = pc
-            leave = self._leave
+            leave = self._leave_with_flags_kept if flags == self._flags else self._leave
             _FIVE(leave.values, 0, value & _U64, sp, pc - _SYSCALL_BYTES & _U64, pc, flags)
             self._write_batch(*leave.args)
             return

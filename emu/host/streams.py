@@ -288,9 +288,19 @@ class HostStreams:
         timeout_s = None if timeout_ns is None else min(max(timeout_ns, 0) / 1e9, _WAIT_MAX_S)
         fds = self._fds
         reading = [self._wake_fd, *(fds[fd] for fd in read_fds if fd in fds)]
-        ready, _, _ = select.select(reading, [fds[fd] for fd in write_fds if fd in fds], [], timeout_s)
-        if self._wake_fd in ready:
+        if self._wait_for(reading, [fds[fd] for fd in write_fds if fd in fds], timeout_s):
             self._drain_wake_fd()
+
+    def _wait_for(self, reading: list[int], writing: list[int], timeout_s: float | None) -> bool:
+        """Sleep until one of these descriptors is ready; was the one that `wake` writes to?"""
+        try:
+            return self._wake_fd in select.select(reading, writing, [], timeout_s)[0]
+        except ValueError:  # select knows none above 1,023; poll takes any, and counts in milliseconds
+            poller = select.poll()
+            for fds, events in ((reading, select.POLLIN), (writing, select.POLLOUT)):
+                for fd in fds:
+                    poller.register(fd, events)
+            return any(fd == self._wake_fd for fd, _ in poller.poll(None if timeout_s is None else timeout_s * 1000))
 
     def wake(self) -> None:
         """End a `wait` that is going on, or the next one, from any thread."""

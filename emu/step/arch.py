@@ -13,7 +13,8 @@ class Style(NamedTuple):
     `number`, `flags`, `sp`, `pc`, `frame_pointer`, `link`: registers by name (`link` is empty where calls push).
     `syscalls`, `calls`, `returns`: mnemonics. `prologue`: the instruction after which the frame pointer's chain holds.
     `sigreturn`: what the code that a signal handler returns to begins with; `sigframe_gregs`: how far above SP the
-    interrupted registers are then (bytes), in the order of `Arch.GREG_NAMES`.
+    interrupted registers are then (bytes), in the order of `Arch.GREG_NAMES`; `sigframe_mark`: what follows them at the
+    next multiple of 16, empty where the frame pointer's chain tells SP.
     `columns`: DWARF's numbers of registers. `first`: registers that are shown before the others.
     """
 
@@ -29,6 +30,7 @@ class Style(NamedTuple):
     prologue: str
     sigreturn: tuple[bytes, ...]
     sigframe_gregs: int
+    sigframe_mark: bytes
     columns: dict[int, str]
     first: tuple[str, ...]
     halves: dict[str, str]
@@ -55,6 +57,7 @@ STYLES: Final = {
         prologue="stp x29, x30",
         sigreturn=(bytes.fromhex("681180d2 010000d4"),),  # mov x8, #139; svc #0
         sigframe_gregs=312,  # siginfo 128, ucontext up to uc_mcontext 176, fault_address 8
+        sigframe_mark=bytes.fromhex("01805046 10020000"),  # FPSIMD_MAGIC, and the record's size
         columns=_columns("aarch64"),
         first=(),
         halves={f"w{number}": f"x{number}" for number in range(31)},
@@ -75,6 +78,7 @@ STYLES: Final = {
             bytes.fromhex("b80f000000 0f05"),  # mov eax, 15; syscall
         ),
         sigframe_gregs=40,  # uc_flags, uc_link, uc_stack; the return address is popped already
+        sigframe_mark=b"",
         columns=_columns("x86_64"),
         first=("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp"),
         halves={f"e{name}": f"r{name}" for name in _X86_OLD} | {f"r{number}d": f"r{number}" for number in range(8, 16)},

@@ -36,6 +36,7 @@ _ENTRIES_MAX: Final = 1 << 20
 _ENTRY_BYTES_MAX: Final = 1 << 16
 _PROLOGUE_BYTES: Final = 4096
 _STACK_MAX: Final = 64
+_SIGFRAME_SEARCH_BYTES: Final = 64 << 10
 
 
 class Frame(NamedTuple):
@@ -110,11 +111,28 @@ class Unwinder:
         if sp is None or not any(code.startswith(wanted) for wanted in style.sigreturn):
             return None
         names = self._kernel.arch.GREG_NAMES
+        if inner.by == "frame pointer" and style.sigframe_mark:
+            sp = self._signal_frame(mm, sp, inner.registers[style.frame_pointer])
         data = self._places.peek(mm, sp + style.sigframe_gregs, 8 * len(names))
         if len(data) < 8 * len(names):
             return None
         values = dict(zip(names, Struct(f"<{len(names)}Q").unpack(data), strict=True))
         return Frame(values[style.pc], values, "signal", values[style.pc])
+
+    def _signal_frame(self, mm: MemoryMap, start: int, end: int) -> int:
+        """Where the signal's frame begins, from `start` (an address on the stack) on; `start` if it is not found.
+
+        A frame record may lie anywhere in its function's part of the stack, so it does not tell SP. The kernel builds
+        a signal's frame right below the record that the handler's frame pointer led to, `end`
+        (arch/arm64/kernel/signal.c:get_sigframe()).
+        """
+        style = self._style
+        mark_at = style.sigframe_gregs + 8 * len(self._kernel.arch.GREG_NAMES) + 15 & -16
+        data = self._places.peek(mm, start, min(max(end - start, 0), _SIGFRAME_SEARCH_BYTES))
+        found = data.find(style.sigframe_mark, mark_at)
+        while found >= 0 and found % 16:
+            found = data.find(style.sigframe_mark, found + 1)
+        return start + found - mark_at if found >= 0 else start
 
     # -- frame pointers -----------------------------------------------------------------------------------------------
     def _by_chain(self, mm: MemoryMap, inner: Frame, *, innermost: bool) -> Frame | None:

@@ -343,9 +343,8 @@ class View:
             return "in a page of the task's own"
         red_zone = self._kernel.arch.RED_ZONE_BYTES
         slack = bounce.words[1] - bounce.frame - FRAME_BYTES - red_zone
-        parts = [f"{red_zone} of red zone"] * bool(red_zone) + [f"{slack} of slack"] * bool(slack)
-        more = f" ({' and '.join(parts)} above it)" if parts else ""
-        return f"{bounce.words[1] - bounce.frame} below sp{more}"
+        parts = [f"{red_zone} of red zone"] + [f"{slack} of slack"] * bool(slack)
+        return f"{bounce.words[1] - bounce.frame} below sp ({' and '.join(parts)} above it)"
 
     def _on_stack(self, bounce: Bounce) -> bool:
         return 0 <= bounce.words[1] - bounce.frame <= self._kernel.arch.RED_ZONE_BYTES + FRAME_BYTES + 16
@@ -368,8 +367,7 @@ class View:
         red_zone = self._kernel.arch.RED_ZONE_BYTES
         slack = old_sp - bounce.frame - FRAME_BYTES - red_zone
         lines = self._words(old_sp, count, {old_sp: f"<- {session.style.sp} before the bounce"})
-        if red_zone:
-            lines.append(self._note(f"~ red zone: {red_zone} bytes that are the program's"))
+        lines.append(self._note(f"~ red zone: {red_zone} bytes that are the program's"))
         if slack:
             lines.append(self._note(f"~ slack: {slack} bytes, so that the frame is aligned to 16"))
         return lines + self._words(bounce.frame, 4, labels)

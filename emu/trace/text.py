@@ -135,10 +135,7 @@ class TextTeller:
         elif story.in_task_page:
             lines = _labelled("frame", "in the task's own page; the user's stack is not touched")
         else:
-            parts = f"{sp} {words[1]:#x}"
-            if story.red_zone_bytes:
-                parts += f" - {story.red_zone_bytes} (red zone)"
-            parts += f" - {8 * len(words)} (frame)"
+            parts = f"{sp} {words[1]:#x} - {story.red_zone_bytes} (red zone) - {8 * len(words)} (frame)"
             if story.alignment_bytes:
                 parts += f" - {story.alignment_bytes} (alignment)"
             lines = _labelled("frame", parts)

@@ -44,7 +44,7 @@ class Arch(Protocol):
     SYSCALL_INSTRUCTION_BYTES: int
     """How far PC is past a syscall instruction when it traps."""
     RED_ZONE_BYTES: int
-    """What of the stack below SP is the program's."""
+    """What of the stack below SP a bounce leaves alone: it is, or may be, the program's."""
     MINSIGSTKSZ: int
     """AT_MINSIGSTKSZ (bytes)."""
     HAS_HWCAP3: bool

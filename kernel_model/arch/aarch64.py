@@ -26,7 +26,10 @@ BRK_RND_PAGES: Final = 0x3FFFF
 STACK_ALIGN_RND_BYTES: Final = 4096
 HANDLER_CLEARS: Final = 3 << 10 | 1 << 21 | 1 << 20  # BTYPE, SS, IL
 SYSCALL_INSTRUCTION_BYTES: Final = 4
-RED_ZONE_BYTES: Final = 0
+RED_ZONE_BYTES: Final = 128
+"""The ABI has none (AAPCS64), but Linux leaves what is below SP alone over a call, and programs rely on it: see
+docs/decisions/0009.
+"""
 # signal_minsigstksz of arch/arm64/kernel/signal.c:minsigstksz_setup() for a CPU with FPSIMD only: sigframe, esr,
 # a frame record, rounded
 MINSIGSTKSZ: Final = 4720

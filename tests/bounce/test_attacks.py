@@ -111,7 +111,7 @@ CASES = [
     *((arch, "forged", name) for arch, names in FORGED.items() for name in names),
     *((arch, "flags", name) for arch, names in FLAGS.items() for name in names),
 ]
-LEAST_STACK_LEFT = {"aarch64": 32, "x86_64": 96}
+LEAST_STACK_LEFT = 96
 """Where the first frame that does not fit begins, when a stack is used up frame by frame (bytes below it)."""
 
 
@@ -154,7 +154,7 @@ def test_the_slides_check_is_wrong_at_both_edges(arch: str) -> None:
         ),
         "svc in the last word of the vDSO": "the parent's number behind the vDSO, SP is the program's; one bounce",
         "a handler that ends with svc in the last word of the vDSO": (
-            f"signal 11, code 2, {LEAST_STACK_LEFT[arch]} bytes below the stack; bounces all the way down"
+            f"signal 11, code 2, {LEAST_STACK_LEFT} bytes below the stack; bounces all the way down"
         ),
         "a handler that ends with a flagged svc in the last word of the vDSO": (
             "ENOSYS behind the vDSO, SP is the frame's; one bounce"

@@ -23,7 +23,7 @@ def test_the_vdso_has_names(machine: Machine) -> None:
     assert places.describe(mm, mm.vdso_handler + 4) == "__kernel_bounce+0x4 ([vdso])"
     assert places.addresses(mm, "__kernel_bounce") == [mm.vdso_handler]
     lines = places.disassemble(mm, mm.vdso_handler, 2)
-    assert [line.text.split()[0] for line in lines] in (["orr", "svc"], ["or", "syscall"])
+    assert [line.text.split()[0] for line in lines] in (["orr", "svc"], ["lea", "syscall"])
     assert VDSO_NAME in {vma.name for vma in mm.vmas}
 
 

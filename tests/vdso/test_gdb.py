@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from vdso_image.image import VdsoImage
 
 TASK_PAGE = 0x5200_0000
-RED_ZONE = {"x86_64": 128, "aarch64": 0}
+RED_ZONE_BYTES = 128
 RESULT = 4321
 
 
@@ -80,7 +80,7 @@ class Bounced:
         after = self.symbols["after"]
         cpu.uc.emu_start(self.symbols["main"], after - (4 if arch == "aarch64" else 2), count=100)
         number, sp, flags = cpu[NUMBER[arch]], cpu[SP[arch]], cpu[FLAGS[arch]]
-        frame = TASK_PAGE if page else (sp - RED_ZONE[arch] - 32) & -16
+        frame = TASK_PAGE if page else (sp - RED_ZONE_BYTES - 32) & -16
         cpu.uc.mem_write(frame, pack("<4Q", number, sp, after, flags))
         if not page:
             cpu[SP[arch]] = frame

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kernel_model.bounce import NO_CALL, REDIRECT
+from tests.harness import ROOT
 from tests.vdso.variants import built_image, edited
 from vdso_image import vvar
 from vdso_image.build import BUILT, build, write
@@ -143,7 +144,7 @@ def test_the_code_of_the_specification() -> None:
     assert REDIRECT | NO_CALL == 0x3FFFFFFF
     image = load("x86_64")
     place = image.symbols["__kernel_bounce"]
-    assert image.elf[place : place + 7] == bytes.fromhex("0d000000200f05")  # or eax, 0x20000000; syscall
+    assert image.elf[place : place + 8] == bytes.fromhex("8d80000000200f05")  # lea eax, [rax + 0x20000000]; syscall
     assert image.sigreturn == 0
 
 
@@ -204,7 +205,7 @@ def test_loading_needs_nothing_that_builds() -> None:
         "print(sorted(set(sys.modules) & {'keystone', 'capstone', 'elftools', 'json', 'dataclasses', 'pathlib',"
         " 'kernel_model'}))"
     )
-    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 

@@ -183,11 +183,10 @@ extern void leaf_handler(int);
 #ifdef __aarch64__
 __asm__(".data\n.balign 4\nhandled: .word 0\n.text\nleaf_handler:\n"
         "adrp x1, handled\n add x1, x1, :lo12:handled\n ldr w2, [x1]\n add w2, w2, #1\n str w2, [x1]\n ret\n");
-#define RED_ZONE 0
 #else
 __asm__(".data\n.balign 4\nhandled: .long 0\n.text\nleaf_handler:\n incl handled(%rip)\n ret\n");
-#define RED_ZONE 128
 #endif
+#define RED_ZONE 128
 
 static volatile uint64_t frame_at;
 

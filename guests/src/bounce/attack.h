@@ -19,7 +19,6 @@ enum { RESULT = 0, NUMBER = 8, SP = 31, PC = 32, FLAGS = 33, REGISTERS = 34 };
 #define CALL_BYTES 4
 #define TRAP "\0\0\0\0"                     /* udf #0: SIGILL */
 #define TRAP_BYTES 4
-#define RED_ZONE 0
 #define RF 0UL
 #else
 enum { ARG0 = 8, RESULT = 13, NUMBER = 13, RCX = 14, R11 = 3, SP = 15, PC = 16, FLAGS = 17, REGISTERS = 18 };
@@ -31,12 +30,12 @@ enum { ARG0 = 8, RESULT = 13, NUMBER = 13, RCX = 14, R11 = 3, SP = 15, PC = 16, 
 #define CALL_BYTES 2
 #define TRAP "\x0f\x0b"                     /* ud2: SIGILL */
 #define TRAP_BYTES 2
-#define RED_ZONE 128
 #define RF 0x10000UL
 #endif
 
 #define REDIRECT (1UL << 29)
 #define NO_CALL 0x1fffffffUL
+#define RED_ZONE 128
 #define STACK_BYTES (8 * PAGE)
 #define ANON (MAP_PRIVATE | MAP_ANONYMOUS)
 #define RWX (PROT_READ | PROT_WRITE | PROT_EXEC)

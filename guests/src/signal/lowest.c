@@ -11,7 +11,7 @@ __asm__(".text\n.globl raise_at, on_signal\n"
         "mov %rbx, %rsp\n pop %rbx\n ret\n"
         "on_signal: mov %rsp, seen(%rip)\n incl count(%rip)\n ret\n");
 #else
-#define ROOM 32
+#define ROOM (128 + 32)             /* red zone and frame */
 __asm__(".text\n.globl raise_at, on_signal\n"
         "raise_at: mov x9, sp\n mov sp, x0\n"
         "mov x0, x1\n mov x1, x2\n mov x2, #10\n mov x8, #131\n svc #0\n"

@@ -8,7 +8,7 @@
     .handler redirect
     .restart redirect
     .cfi cfa=*(rsp+8) rip=*(rsp+16) rax=*(rsp) rcx=undefined r11=undefined
-    or eax, REDIRECT                // the call as it was made, and the flag that ends the bounce with it
+    lea eax, [rax + REDIRECT]       // the number as made, and the flag that ends the bounce; rflags stay
     syscall                         // the kernel takes the frame off, then makes the call for the program
     .commit
     ud2                             // nothing comes back here
@@ -19,7 +19,7 @@
     .handler task-page
     .restart task-page
     .cfi cfa=*(rcx+8) rip=*(rcx+16) rax=*(rcx) rcx=undefined r11=undefined
-    or eax, REDIRECT                // rcx says where the frame is, up to the call
+    lea eax, [rax + REDIRECT]       // rcx says where the frame is, up to the call
     syscall                         // the kernel takes the frame from the task's page
     .commit
     .cfi none
