@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -14,7 +15,7 @@ WALL_CLOCKS: Final = frozenset((abi.CLOCK_REALTIME, abi.CLOCK_REALTIME_ALARM, ab
 _GARBAGE: Final = 64
 
 
-class Timer:
+class Timer(ABC):
     """One timer on one clock (`struct hrtimer`). A kind says what happens in `expired`."""
 
     __slots__ = ("clock_id", "expires_ns", "kernel", "sequence")
@@ -32,9 +33,9 @@ class Timer:
         """Is its clock one of CPU time, that stands still while all sleep?"""
         return self.clock_id < 0 or self.clock_id in (abi.CLOCK_PROCESS_CPUTIME_ID, abi.CLOCK_THREAD_CPUTIME_ID)
 
+    @abstractmethod
     def expired(self) -> None:
         """Its time has come; it no longer runs."""
-        raise NotImplementedError
 
     def changes_nothing(self) -> bool:
         """Would nobody who sleeps notice that it expires?"""
