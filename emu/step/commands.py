@@ -53,6 +53,8 @@ class Commands:
         command = find(word)
         if self.session.ended and not command.looks:
             raise CommandError(f"{command.name}: the program has ended: 'quit' is what is left")
+        if argument.strip() and not command.takes:
+            raise CommandError(f"{command.name}: it takes nothing{_INSTEAD.get(command.name, '')}")
         try:
             return command.run(self, argument.strip())
         except ExpressionError as error:
@@ -95,6 +97,8 @@ class Commands:
             "bounces": session.kernel.stats.bounces,
         }
         if name in values:
+            if values[name] is None:
+                raise ExpressionError(f"there is no {name} yet: {_COMES[name]}")
             return values[name]
         return next(iter(functions(session.places, task.mm, name)), None)
 
@@ -128,10 +132,8 @@ class Commands:
         """One instruction, or several."""
         return Resume(steps=self.count(argument, 1))
 
-    def next(self, argument: str) -> Resume:
+    def next(self, _argument: str) -> Resume:
         """One instruction, but over what it calls."""
-        if argument:
-            raise CommandError("next: it takes nothing: 'step N' makes several steps")
         session = self.session
         stop = session.stop
         mm = stop.task.mm
@@ -194,7 +196,11 @@ class Commands:
         session.breakpoints.add(made, mm)
         addresses = sorted(made.addresses(session.places, mm))
         places = ", ".join(f"{address:#x} {self.view.name(address)}" for address in addresses)
-        later = "; no file that is mapped now has it" if made.kind == "address" and not addresses else ""
+        later = ""
+        if made.kind == "address" and not addresses:
+            later = "; no file that is mapped now has it"
+        elif not all(mm.vmas.lookup(address) for address in addresses):
+            places, later = ", ".join(f"{address:#x}" for address in addresses), "; nothing is mapped there now"
         self.say(self.view.wrapped(f"breakpoint {made.number}: {f'at {places}' if places else argument}{later}", ""))
 
     def _at(self, argument: str) -> Breakpoint:
@@ -226,7 +232,9 @@ class Commands:
             for number in list(breakpoints.all):
                 breakpoints.remove(number, mm)
             return
-        for word in argument.split() or [""]:
+        if not argument:
+            raise CommandError("delete: it needs a number, or 'all': 'break' lists them")
+        for word in argument.split():
             if not word.isdigit() or int(word) not in breakpoints.all:
                 raise CommandError(f"delete: there is no breakpoint '{word}': 'break' lists them")
             breakpoints.remove(int(word), mm)
@@ -302,8 +310,11 @@ class Commands:
         if argument in ("", "bounce"):
             self.say(self.view.bounce())
             return None
-        command = find({"threads": "tasks", "breakpoints": "break"}.get(argument, argument))
-        if command.name not in _INFO:
+        try:
+            command = find("break" if argument == "breakpoints" else argument)
+        except CommandError:
+            command = None
+        if command is None or command.name not in _INFO:
             raise CommandError(f"info: there is none about '{argument}': write bounce, {', '.join(_INFO)}")
         return command.run(self, "")
 
@@ -343,10 +354,19 @@ class Commands:
 
 
 _NOTES: Final = (
-    "Names may be cut short. On a terminal Enter repeats the last command, Ctrl-C stops the program, Ctrl-D quits. "
+    "Names may be cut short. On a terminal Enter repeats a command that moved the program, Ctrl-C stops the program, "
+    "Ctrl-D quits. "
     "The program does not get what is typed here: it reads /dev/null, or the file that --stdin names."
 )
 _INFO: Final = ("registers", "break", "stack", "tasks", "maps")
+_INSTEAD: Final = {
+    "next": ": 'step N' makes several steps",
+    "bounce": ": 'break PLACE' sets a breakpoint",
+    "continue": ": 'until PLACE' runs to a place",
+}
+"""What somebody may have meant who gave a command more than it takes."""
+_COMES: Final = dict.fromkeys(("site", "frame"), "'bounce' runs to the next one") | {"result": "no call has returned"}
+"""How values come about that are not there from the beginning."""
 
 COMMANDS: Final = (
     Command("step", "s", "[N]", "One instruction (or N) of this task. A call that bounces goes into the vDSO's "
@@ -377,8 +397,9 @@ COMMANDS: Final = (
     Command("maps", "", "", "What is mapped where.", Commands.maps),
     Command("tasks", "t", "", "Processes and threads; * is the one that runs.", Commands.tasks),
     Command("info", "i", "[bounce]", "The task's last bounce: site, bounds check, frame, phase.", Commands.info),
-    Command("print", "p", "EXPRESSION", "A value: registers, functions, numbers, C's operators, u8[A] u16[A] u32[A] "
-            "u64[A] for memory; vdso, vdso_end, site, frame, redirect, result, bounces, pid, __NR_getppid.",
+    Command("print", "p", "EXPRESSION", "A value: registers, functions, numbers; ~ * / % + - << >> & ^ | == != < <= > "
+            ">= not && ||, the first bind closest; u8[A] u16[A] u32[A] u64[A] for memory; vdso, vdso_end, site, "
+            "frame, redirect, result, bounces, pid, __NR_getppid.",
             Commands.print),
     Command("expect", "e", "EXPRESSION", "Check that it is not 0. Where it is, the command fails: the exit status "
             "is 1.", Commands.expect),

@@ -58,7 +58,7 @@ def evaluate(text: str, lookup: Lookup, peek: Peek) -> int:
     """The value of an expression: unsigned, 64 bits. ExpressionError."""
     source = text.strip().replace("$", "").replace("&&", " and ").replace("||", " or ")
     if not source:
-        raise ExpressionError("there is no expression")
+        raise ExpressionError("it needs an expression: write for example sp + 16, or u64[frame]")
     if len(source) > _LONGEST:
         raise ExpressionError(f"it is longer than {_LONGEST} characters")
     try:

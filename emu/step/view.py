@@ -335,8 +335,15 @@ class View:
         lines += self.wrapped(f"phase   {_PHASES[bounce.phase]}")
         call = self._session.calls.get(self._kernel.current.pid)
         if bounce.phase == "returned" and isinstance(call, SyscallExit):
-            lines += self.wrapped(f"result  {self.call_text(call)}")
+            lines += self.wrapped(f"result  {self._returned(call, bounce)}")
         return lines
+
+    def _returned(self, call: SyscallExit, bounce: Bounce) -> str:
+        """The call and its result; without arguments once the program has gone on, for they may point to anything."""
+        text = self.call_text(call)
+        if self._now[self._session.style.pc] == bounce.words[2]:
+            return text
+        return f"{call.name}(...) = {text.rpartition(') = ')[2]}"
 
     def _below(self, bounce: Bounce) -> str:
         if not self._on_stack(bounce):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from guests.build import ARCHES
-from tests.step.driver import QUIET, getppid, transcript, walk
+from guests.build import ARCHES, compile_to
+from tests.step.driver import FLAGS, QUIET, getppid, transcript, walk
 
 VARIANTS = [
     (arch, options)
@@ -53,6 +54,15 @@ def test_through_a_signal_handler(arch: str) -> None:
     assert "<signal>" in seen
     assert "raise" in names
     assert "main" in names
+
+
+def test_by_frame_records_through_a_signal(tmp_path: Path) -> None:
+    program = tmp_path / "record"
+    compile_to(Path(__file__).parent / "record.c", "aarch64-linux-musl", FLAGS, program)
+    commands = "break handler\nc\nbt\nbreak syscall getppid\nc\nbt\n"
+    first, second = backtraces(transcript(*QUIET, program, commands=commands).stdout.decode())
+    assert "main" in first
+    assert second[second.index("handler") :] == first
 
 
 @pytest.mark.parametrize("arch", ARCHES)

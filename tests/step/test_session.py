@@ -16,7 +16,8 @@ from emu.step.host import StepHost
 from emu.step.session import Happening, NewTask, Quit, Resume, Session, Stop, Target
 from guests.build import ARCHES, DEMO
 from kernel_model.events import SyscallEnter
-from tests.step.driver import walk
+from tests.harness import ROOT
+from tests.step.driver import QUIET, transcript, walk
 
 Decide = Callable[[Session, Stop], Resume]
 
@@ -157,3 +158,14 @@ def test_a_fault_is_shown_with_the_registers_it_happened_with(arch: str) -> None
     why = [stop.why for stop in plan.stops]
     assert why == ["start", "fault", "end"]
     assert plan.session.machine.status() == 128 + 11
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_a_call_that_is_long_over_is_told_without_its_arguments(arch: str) -> None:
+    """What they pointed to may be something else by now."""
+    commands = "break syscall uname\nc\nnext\ninfo\nstep\ninfo\n"
+    seen = transcript(*QUIET, str((DEMO / arch / "demo").relative_to(ROOT)), commands=commands).stdout.decode()
+    results = [line for line in seen.splitlines() if line.startswith("  result")]
+    assert len(results) == 2
+    assert results[0].startswith('  result  uname({sysname="Linux"')
+    assert results[1] == "  result  uname(...) = 0"

@@ -42,7 +42,8 @@ CASES = {
         "break\nc\n"),
     "mistakes": Case(
         (), None, "# a comment\n\nfrobnicate\ns 0\nstep -1\ndelete\nuntil\nmemory\nmemory 0\nregisters x99\n"
-        "disassemble 0x10\nfinish\nexpect 1 == 2\nprint\nprint nobody\nn 4\nhelp nothing\nd 99999\n"),
+        "disassemble 0x10\nfinish\nexpect 1 == 2\nprint\nprint nobody\nn 4\nhelp nothing\nd 99999\n"
+        "b main\nbt 3\nbreak 0\nbreak main+\nbreak nowhere\ninfo nothing\nprint frame\nexpect result == 0\n"),
     "fault": Case((), "fault", "c\nexpect u64[sp] || 1\nstep\nstep\n"),
     "thread": Case((), "thread", "break in_thread\nc\ntasks\ndelete all\nbreak syscall futex\nc\nstep\nc\n"),
     "fork": Case((), "fork", "break syscall wait4\nc\ntasks\nnext\nc\n"),
