@@ -11,7 +11,7 @@ from emu.cli.errors import Debug
 # name: (module, one line for --help). The module has a click command of the same name.
 COMMANDS = {
     "run": ("emu.cli.run", "Run a Linux program of AArch64 or x86-64."),
-    "compare": ("emu.cli.compare", "Run a program under several ABIs; what differs, and what it costs."),
+    "compare": ("emu.cli.compare", "Run a program under several ABIs: what differs, what it costs."),
     "step": ("emu.cli.step", "Run a program piece by piece, from bounce to bounce."),
     "trace": ("emu.cli.trace", "Run a program and tell each bounce of it as a story."),
     "syscalls": ("emu.cli.syscalls", "Show which system calls are there, and how much of each."),
@@ -49,8 +49,20 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
     ctx.exit()
 
 
-@click.group(cls=LazyGroup, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Say which.")
+@click.group(
+    cls=LazyGroup,
+    no_args_is_help=False,
+    options_metavar="[options]",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
 @click.option("--debug", is_flag=True, help="Show a traceback when uabi-emu itself fails.")
 def cli(debug: bool) -> None:
     """Run real Linux programs of AArch64 and x86-64 on a machine and a kernel of our own."""

@@ -17,7 +17,8 @@ class OneOf(click.Choice[str]):
         """See `click.ParamType`."""
         if value not in self.choices:
             assert param is not None
-            raise CliError(f"{param.opts[0]}: '{value}' is no choice: write {' or '.join(self.choices)}")
+            words = ", ".join(self.choices[:-1])
+            raise CliError(f"{param.opts[0]}: '{value}' is no choice: write {words} or {self.choices[-1]}")
         return value
 
 

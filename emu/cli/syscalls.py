@@ -7,16 +7,26 @@ from typing import TYPE_CHECKING
 
 import click
 
+from emu.cli.options import OneOf
 from emu.coverage import ARCHITECTURES, LEVELS, Entry, entries, summary, totals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@click.command()
-@click.option("--arch", type=click.Choice(ARCHITECTURES), help="Only that architecture. Default: both.")
-@click.option("--only", type=click.Choice(LEVELS), help="Only calls of which that much is there.")
-@click.option("--format", "form", type=click.Choice(["table", "json", "markdown"]), default="table", show_default=True)
+@click.command(options_metavar="[options]")
+@click.option(
+    "--arch", type=OneOf(ARCHITECTURES), metavar="|".join(ARCHITECTURES), help="Only that architecture (default: both)."
+)
+@click.option("--only", type=OneOf(LEVELS), metavar="|".join(LEVELS), help="Only calls of which that much is there.")
+@click.option(
+    "--format",
+    "form",
+    type=OneOf(("table", "json", "markdown")),
+    default="table",
+    metavar="table|json|markdown",
+    help="A table (default), or one of the others.",
+)
 def syscalls(arch: str | None, only: str | None, form: str) -> None:
     """Show which of Linux's system calls are there: full, partial (and what is missing), or none."""
     whole = {name: entries(name) for name in ([arch] if arch else ARCHITECTURES)}

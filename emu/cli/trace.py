@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     epilog="The trace goes to stderr, the program's output where it always goes. The status is as that of run.",
 )
 @machine_options_of
-@click.option("--only", metavar="CALLS", help="Tell of these calls only: names and numbers, as in read,openat,64.")
-@click.option("--limit", metavar="N", help="After N bounces the program runs on without being traced.")
+@click.option(
+    "--only", metavar="CALLS", help="Tell of these calls only: names and numbers, as in read,openat,64, or legacy."
+)
+@click.option(
+    "--limit", metavar="N", help="After N bounces (N lines with --instructions) the program runs on untraced."
+)
 @click.option(
     "--format",
     "form",

@@ -8,20 +8,27 @@ from pathlib import Path
 import click
 
 from emu.cli.errors import CliError
+from emu.cli.options import OneOf
 from vdso_image.image import ARCHITECTURES, load
 
-_arch = click.option("--arch", type=click.Choice(ARCHITECTURES), help="Only that architecture. Default: both.")
+_arch = click.option(
+    "--arch", type=OneOf(ARCHITECTURES), metavar="|".join(ARCHITECTURES), help="Only that architecture (default: both)."
+)
 
 
-@click.group()
+@click.group(no_args_is_help=False, options_metavar="[options]")
 def vdso() -> None:
     """The vDSO images: build them from their sources, show or check the built ones."""
 
 
-@vdso.command()
+@vdso.command(options_metavar="[options]", short_help="Assemble the sources and write the images.")
 @_arch
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Where. Default: where runs look."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where to (default: where runs look, vdso_image/built).",
 )
 def build(arch: str | None, output: Path | None) -> None:
     """Assemble the sources and write the images, with a description of each beside it."""
@@ -37,11 +44,13 @@ def build(arch: str | None, output: Path | None) -> None:
         except (SourceError, AssemblyError, CfiError) as error:
             raise CliError(f"vdso build: {name}: {error}") from error
         except OSError as error:
-            raise CliError(f"vdso build: {error.filename or directory}: {error.strerror}") from error
+            raise CliError(
+                f"vdso build: {error.filename or directory}: {error.strerror}: name another directory with -o"
+            ) from error
         click.echo(f"{directory / name}.so: {len(built.elf)} bytes")
 
 
-@vdso.command()
+@vdso.command(options_metavar="[options]", short_help="Show what is in the built images.")
 @_arch
 @click.argument("functions", nargs=-1)
 def show(arch: str | None, functions: tuple[str, ...]) -> None:
@@ -61,7 +70,7 @@ def show(arch: str | None, functions: tuple[str, ...]) -> None:
     sys.stdout.write("\n\n".join(text.rstrip("\n") for text in texts) + "\n")
 
 
-@vdso.command()
+@vdso.command(options_metavar="[options]", short_help="Build afresh and compare; let other tools read the images.")
 @_arch
 def check(arch: str | None) -> int:
     """Build afresh and compare; let other tools read the images. Status 1 when something is wrong."""

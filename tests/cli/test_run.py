@@ -100,8 +100,10 @@ def test_no_program_in_the_file(contents: bytes, tmp_path: Path) -> None:
     [
         ([], "missing command: see 'uabi-emu --help'"),
         (["walk"], "no such command 'walk': see 'uabi-emu --help'"),
-        (["syscalls", "--arch", "vax"], "invalid value for '--arch': 'vax' is not one of 'aarch64', 'x86_64': see "
-         "'uabi-emu syscalls --help'"),
+        (["syscalls", "--arch", "vax"], "--arch: 'vax' is no choice: write aarch64 or x86_64"),
+        (["syscalls", "--only", "most"], "--only: 'most' is no choice: write full, partial or none"),
+        (["vdso"], "missing command: see 'uabi-emu vdso --help'"),
+        (["vdso", "build", "-o", "/dev/null"], "vdso build: /dev/null: File exists: name another directory with -o"),
     ],
 )  # fmt: skip
 def test_mistakes_outside_of_run(words: list[str], message: str, tmp_path: Path) -> None:

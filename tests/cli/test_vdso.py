@@ -30,7 +30,8 @@ def test_build_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = vdso("build", "-o", tmp_path / "file" / "below")
     assert done.returncode == 125
-    assert done.stderr == f"uabi-emu: vdso build: {tmp_path}/file/below: Not a directory\n"
+    where = f"{tmp_path}/file/below"
+    assert done.stderr == f"uabi-emu: vdso build: {where}: Not a directory: name another directory with -o\n"
 
 
 def test_without_keystone() -> None:
