@@ -179,7 +179,7 @@ def _print(report: Report, form: str) -> None:
 
     from emu.compare.report import print_text
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, color_system=None if os.environ.get("NO_COLOR") else "auto")
     if not console.is_terminal:
         console = Console(highlight=False, width=_WIDTH, color_system=None)
     elif console.width < _WIDTH:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -108,7 +109,7 @@ def _print_table(shown: Mapping[str, list[Entry]], summaries: list[str]) -> None
     for name, by_arch in _by_name(shown):
         *cells, level, missing = _row(name, by_arch, architectures)
         table.add_row(*cells, Text(level, style=colours[level]), Text(missing))
-    console = Console(highlight=False)
+    console = Console(highlight=False, color_system=None if os.environ.get("NO_COLOR") else "auto")
     console.print(table)
     for line in summaries:
         console.print(line)

@@ -246,10 +246,17 @@ def test_help_and_coverage_on_a_terminal(columns: int, tmp_path: Path) -> None:
         assert len(lines) > 10
 
 
-def on_terminal(command: list[str], columns: int, cwd: Path) -> str:
-    """What a command prints on a terminal of so many columns; it must end with status 0."""
+def test_tables_are_plain_where_no_colour_is_wanted(tmp_path: Path) -> None:
+    for words in (["syscalls", "--only", "partial"], ["compare", str(DEMO / "x86_64" / "getppid")]):
+        command = [*emulator()[:-1], *words]
+        assert "\033" in on_terminal(command, 80, tmp_path)
+        assert "\033" not in on_terminal(command, 80, tmp_path, {"NO_COLOR": "1"})
+
+
+def on_terminal(command: list[str], columns: int, cwd: Path, more: dict[str, str] | None = None) -> str:
+    """What a command prints on a terminal of so many columns; it must end with status 0. `more`: of environment."""
     ours, theirs = pty.openpty()
-    env = {"TERM": "xterm", "COLUMNS": str(columns), "LINES": "24"}
+    env = {"TERM": "xterm", "COLUMNS": str(columns), "LINES": "24", **(more or {})}
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=cwd, env=env)
     os.close(theirs)
     text = b""
