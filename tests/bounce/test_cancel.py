@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from guests.build import SOURCES, cache_dir
 from tests.bounce.injection import CALLS, observe_cancel, run_apart
 from tests.bounce.test_injection import as_under_bare, each_machine
-from tests.harness import EXPECTED, HOST_ARCH, emulator, run
+from tests.harness import EXPECTED, emulator, run
+from tests.support.glibc import glibc_guest
 from vdso_image.image import ARCHITECTURES
-
-SOURCE = SOURCES / "signal" / "cancel.c"
-FLAGS = ("-static", "-O1", "-pthread", "-std=gnu17", f"-I{SOURCES}")
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -41,23 +35,8 @@ def test_what_remains_is_a_handler_of_several_calls(arch: str, tmp_path: Path) -
     assert f"the guest ended with status {status}, injected last at leaving" in done.stderr
 
 
-def _with_glibc(arch: str) -> Path:
-    """The guest that ends threads in many places, with the C library of the host's compiler."""
-    compiler = shutil.which("gcc" if arch == HOST_ARCH else f"{arch.replace('_', '-')}-linux-gnu-gcc")
-    if not compiler:
-        pytest.skip(f"no gcc for {arch}")
-    key = hashlib.sha256(SOURCE.read_bytes() + repr((arch, FLAGS)).encode()).hexdigest()[:20]
-    path = cache_dir() / arch / "bounce" / f"cancel-glibc-{key}"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_suffix(".new")
-        subprocess.run([compiler, *FLAGS, "-o", new, SOURCE], check=True)
-        new.replace(path)
-    return path
-
-
 @pytest.mark.parametrize("abi", ["bare", "bounce"])
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_glibc_cancels(arch: str, abi: str, tmp_path: Path) -> None:
-    seen = run([*emulator("--abi", abi), _with_glibc(arch)], cwd=tmp_path)
+    seen = run([*emulator("--abi", abi), glibc_guest("signal", "cancel", arch)], cwd=tmp_path)
     assert seen.text() == (EXPECTED / "signal" / "cancel.txt").read_text(), str(seen)
