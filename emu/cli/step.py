@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from emu.cli.errors import CliError, Debug
+from emu.cli.errors import STATUS_TIMEOUT, CliError, Debug
 from emu.cli.machine_options import machine_options, machine_options_of, start
 from emu.cli.options import ProgramCommand
 
@@ -21,9 +21,9 @@ _STATUS_COMMAND_FAILED = 1
     cls=ProgramCommand,
     options_metavar="[options]",
     context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
-    epilog="Commands come from the terminal, or line by line from what standard input is else; the program reads "
+    epilog="Commands come from the terminal, or line by line from any other standard input; the program reads "
     "/dev/null, or the file of --stdin. 'help' lists the commands. The status is 0, 1 when a command failed (for "
-    "example an 'expect' that did not hold), 125 to 127 as for run.",
+    "example an 'expect' that did not hold), 124 after --timeout, 125 to 127 as for run.",
 )
 @machine_options_of
 @click.option("-x", "script", metavar="FILE", help="Take commands from FILE; on a terminal the rest is typed.")
@@ -53,6 +53,8 @@ def step(words: tuple[str, ...], script: str | None, stdin: str, debug: bool, **
     session = Session(machine, host, prompt)
     prompt.attach(session, commands)
     session.run()
+    if machine.timed_out:
+        return STATUS_TIMEOUT
     return _STATUS_COMMAND_FAILED if prompt.failed else 0
 
 

@@ -107,6 +107,12 @@ def test_mistakes_on_the_command_line_are_one_line(words: tuple[str, ...], compl
     assert seen.stderr.count(b"\n") == 1
 
 
+def test_a_program_that_takes_too_long() -> None:
+    seen = transcript(*QUIET, "--timeout", "0.5", walk("aarch64"), "spin", commands="c\n")
+    assert seen.status == 124
+    assert "the program was killed, as --timeout says" in seen.stdout.decode()
+
+
 if __name__ == "__main__":
     EXPECTED.mkdir(exist_ok=True)
     for name in sys.argv[1:] or CASES:
