@@ -42,7 +42,7 @@ def test_runs(arch: str, tmp_path: Path) -> None:
     seen = run([*emulator(), DEMO / arch / "demo", "one", "two"], cwd=tmp_path)
     assert seen.status == 0, seen
     lines = seen.stdout.decode().splitlines()
-    assert lines[0].startswith(f"a {arch} program on Linux ")
+    assert lines[0].startswith(f"an {arch} program on Linux ")
     assert lines[0].endswith("arguments: one two")
     assert lines[1:] == [
         f"I am {DEMO / arch / 'demo'}",

@@ -31,7 +31,7 @@ int main(int argc, char **argv)
     char link[256] = { 0 }, text[64] = { 0 };
 
     uname(&name);
-    printf("a %s program on %s %s, pid %d, arguments:", name.machine, name.sysname, name.release, getpid());
+    printf("an %s program on %s %s, pid %d, arguments:", name.machine, name.sysname, name.release, getpid());
     for (int i = 1; i < argc; i++)
         printf(" %s", argv[i]);
     printf("\nI am %s\n", readlink("/proc/self/exe", link, sizeof link - 1) > 0 ? link : "unknown");
