@@ -33,7 +33,7 @@ _BOLD, _DIM, _RED, _YELLOW = "1", "2", "31", "33"
 _PHASES: Final = {
     "entered": "entered: the handler runs, and nothing has been carried out yet",
     "committed": "committed: the real call is being carried out",
-    "returned": "returned: the program goes on behind its own instruction",
+    "returned": "returned: the program goes on after its own instruction",
     "rewound": "rewound: a signal came first, the instruction will be executed again",
 }
 
