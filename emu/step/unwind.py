@@ -73,8 +73,15 @@ class Unwinder:
             before = frames[-1].registers
             if (caller.pc, caller.registers.get(style.sp)) == (frames[-1].pc, before.get(style.sp)):
                 break
+            if self._is_restorer(mm, caller.pc):
+                caller = caller._replace(place=caller.pc)  # nobody called it, so there need not be a function before it
             frames.append(caller)
         return frames
+
+    def _is_restorer(self, mm: MemoryMap, pc: int) -> bool:
+        """Is that the code that a signal handler returns to?"""
+        code = self._places.peek(mm, pc, max(map(len, self._style.sigreturn)))
+        return any(code.startswith(wanted) for wanted in self._style.sigreturn)
 
     @staticmethod
     def _is_handler(mm: MemoryMap, frame: Frame) -> bool:
@@ -106,9 +113,8 @@ class Unwinder:
     def _interrupted(self, mm: MemoryMap, inner: Frame) -> Frame | None:
         """At the code that a signal handler returns to: what the signal interrupted."""
         style = self._style
-        code = self._places.peek(mm, inner.pc, max(map(len, style.sigreturn)))
         sp = inner.registers.get(style.sp)
-        if sp is None or not any(code.startswith(wanted) for wanted in style.sigreturn):
+        if sp is None or not self._is_restorer(mm, inner.pc):
             return None
         names = self._kernel.arch.GREG_NAMES
         if inner.by == "frame pointer" and style.sigframe_mark:
