@@ -1,9 +1,9 @@
 """Fetch the third-party programs that `make test-real` runs, for both architectures, into build/real/.
 
-Static programs come as Debian packages and PyPI wheels, by name; a sysroot for a dynamic `ls` is unpacked
-from Debian packages; one static glibc program is compiled here when there is a compiler. What is there
-already is left alone. What could not be got is said, with the reason, and the tests of it are skipped with
-that reason; the status is 0 all the same, as a machine without Debian's apt can still run the rest.
+Static programs come as Debian packages and PyPI wheels, by name; a sysroot for dynamic `ls`, `bash` and
+`python3` is unpacked from Debian packages; programs of C and Go are compiled here where there is a compiler.
+What is there already is left alone. What could not be got is said, with the reason, and the tests of it are
+skipped with that reason; the status is 0 all the same, as a machine without Debian's apt can still run the rest.
 
 apt works on lists of its own below build/real/, so the machine's configuration is neither needed for the
 second architecture nor changed.
@@ -26,8 +26,15 @@ REAL = ROOT / "build" / "real"
 DEBIAN = {"x86_64": "amd64", "aarch64": "arm64"}
 COMPILER = {"x86_64": ("x86_64-linux-gnu-gcc", "gcc"), "aarch64": ("aarch64-linux-gnu-gcc", "gcc")}
 RUFF, RIPGREP = "0.17.5", "14.1.0"
+PYTHON = "3.11"  # of Debian 12
 GO = "1.19"
-SYSROOT = ("coreutils", "libc6", "libselinux1", "libpcre2-8-0", "libacl1", "libattr1", "libgmp10")
+# Dynamic programs with the libraries that they need: coreutils, grep, bash, Python.
+SYSROOT = (
+    "coreutils", "libc6", "libselinux1", "libpcre2-8-0", "libacl1", "libattr1", "libgmp10",
+    "grep", "bash", "libtinfo6",
+    f"python{PYTHON}-minimal", f"libpython{PYTHON}-minimal", f"libpython{PYTHON}-stdlib", "zlib1g", "libexpat1",
+    "libffi8", "libssl3", "libuuid1",
+)  # fmt: skip
 
 
 class Missing(Exception):
@@ -183,9 +190,9 @@ PROGRAMS: dict[str, Callable[[str, Path], None]] = {
 
 
 def _sysroot(arch: str) -> None:
-    """A root with `ls` and the libraries that it needs, merged-/usr or not."""
-    root = REAL / "sysroot" / arch
-    if (root / ".complete").exists():
+    """A root with dynamic programs and the libraries that they need, merged-/usr or not."""
+    root, complete = REAL / "sysroot" / arch, REAL / "sysroot" / f"{arch}.complete"
+    if complete.exists() and complete.read_text().split() == list(SYSROOT):
         return
     shutil.rmtree(root, ignore_errors=True)
     for package in SYSROOT:
@@ -193,7 +200,11 @@ def _sysroot(arch: str) -> None:
     for name in ("bin", "lib", "lib64"):
         if not (root / name).exists() and (root / "usr" / name).exists():
             (root / name).symlink_to(f"usr/{name}")
-    (root / ".complete").touch()
+    # what the packages' scripts would have made
+    for link, target in ((root / "bin" / "sh", "bash"), (root / "usr" / "bin" / "python3", f"python{PYTHON}")):
+        if not link.exists():
+            link.symlink_to(target)
+    complete.write_text("\n".join(SYSROOT) + "\n")
 
 
 def main() -> int:
