@@ -44,7 +44,7 @@ def _native(script: str) -> Outcome:
     root = _root(HOST_ARCH)
     libraries = ":".join(str(path) for path in sorted(root.glob("**/*-linux-gnu")) if path.is_dir())
     loader = next(root.glob("lib64/ld-linux-*"))
-    command = [loader, "--library-path", libraries, root / _runtime(script), script]
+    command: list[str | Path] = [loader, "--library-path", libraries, root / _runtime(script), script]
     return run(command, cwd=FIXTURES, env=ENVIRONMENT | {"PYTHONHOME": str(root / "usr")})
 
 
