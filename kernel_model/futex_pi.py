@@ -6,6 +6,7 @@ kernel, and FUTEX_OWNER_DIED when an owner died with the lock.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
@@ -149,16 +150,16 @@ class PiTable:
             return
         if state.owner is not task:
             raise SyscallError(errno.EINVAL)
-        self._hand_over(task, state, 0)
+        put_user(mm, address, _WORD, FUTEX_WAITERS | state.waiters[0].task.pid)  # EFAULT: nothing has changed
+        self._hand_over(task, state)
 
-    def _hand_over(self, task: Task, state: PiState, died: int) -> None:
-        """The first waiter of a lock of `task`'s gets it (wake_futex_pi())."""
+    def _hand_over(self, task: Task, state: PiState) -> None:
+        """The first waiter of a lock of `task`'s has it now, as the word says already (wake_futex_pi())."""
         waiter = state.waiters.pop(0)
         if not state.waiters:
             del self._states[state.key]
         heir = waiter.task
         state.owner = heir
-        put_user(heir.mm, waiter.address, _WORD, FUTEX_WAITERS | died | heir.pid)
         waiter.has_lock = True
         self._boost(task)
         self._boost(heir)
@@ -170,10 +171,10 @@ class PiTable:
         if mine is not None:
             self.leave(mine)
         for state in [state for state in self._states.values() if state.owner is task]:
-            try:
-                self._hand_over(task, state, FUTEX_OWNER_DIED)
-            except SyscallError:
-                continue
+            heir = state.waiters[0]
+            with suppress(SyscallError):  # who gets the lock will see what became of its word
+                put_user(heir.task.mm, heir.address, _WORD, FUTEX_WAITERS | FUTEX_OWNER_DIED | heir.task.pid)
+            self._hand_over(task, state)
 
     def _boost(self, owner: Task | None) -> None:
         """The owner is as important as the most important one that waits for it."""

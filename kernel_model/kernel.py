@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kernel_model.bounce import BounceOptions
     from kernel_model.cpu import Cpu
     from kernel_model.fs.dentry import Mount
+    from kernel_model.fs.file import File
     from kernel_model.fs.inode import Inode
     from kernel_model.fs.mount import MountNamespace
     from kernel_model.fs.pidfs import PidStruct
@@ -147,6 +148,8 @@ class Kernel:
         self.socket_bytes = 0
         """What the queues of all sockets hold, in Linux's buffers; `unix_inflight`: open files among it."""
         self.unix_inflight = 0
+        self.dying_files: list[File] | None = None
+        """Files that a socket held which is being closed, while they are given back."""
         self.pidfds: dict[SignalStruct | Task, PidStruct] = {}
         """Of which processes and threads there are descriptors (`kernel_model.fs.pidfs`)."""
         self.signal_work = False

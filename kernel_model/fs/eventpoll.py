@@ -297,12 +297,14 @@ def _files_below(file: File) -> list[File]:
     if not isinstance(file, EpollFile):
         return [file] if file.f_ep and any(item.ep.f_ep for item in file.f_ep) else []
     found: dict[File, None] = {}
-    sets = {file: None}
-    for ep in sets:
+    sets = [file]
+    for ep in sets:  # which grows meanwhile
         for item in ep.items.values():
-            if not isinstance(item.file, EpollFile):
+            if item.file not in found:
                 found[item.file] = None
-    return list(found)
+                if isinstance(item.file, EpollFile):
+                    sets.append(item.file)
+    return [one for one in found if not isinstance(one, EpollFile)]
 
 
 def _count_ways(file: File, depth: int, counts: list[int]) -> bool:

@@ -112,6 +112,9 @@ class Socket:
         """Send a message, or as many bytes as fit; -1 when there is no room. Files that were sent get a reference."""
         raise SyscallError(errno.EOPNOTSUPP)
 
+    def check_length(self, count: int) -> None:
+        """A message of so many bytes is to be sent: an error if none can ever be so long, before its bytes are read."""
+
     def check_name(self, task: Task, name: bytes) -> None:
         """An address was given to send to: an error unless it can be."""
         raise SyscallError(errno.EOPNOTSUPP)

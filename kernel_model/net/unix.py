@@ -37,6 +37,8 @@ _SHARED_INFO_BYTES: Final = 320
 _MAX_HEAD: Final = PAGE_SIZE - _SHARED_INFO_BYTES
 _MAX_ALLOC: Final = 4 * PAGE_SIZE - _SHARED_INFO_BYTES
 _MAX_FRAGS_BYTES: Final = 17 * PAGE_SIZE
+_MAX_MESSAGE_BYTES: Final = (4 << 20) - _SHARED_INFO_BYTES + _MAX_FRAGS_BYTES
+"""The largest kmalloc() and all the pages that a buffer can have besides."""
 _STREAM_FRAGS_BYTES: Final = 32_768
 _STREAM_PIECE_BYTES: Final = _MAX_HEAD + _STREAM_FRAGS_BYTES
 _SMALLEST_SLAB: Final = 9
@@ -132,6 +134,8 @@ class UnixSocket(Socket):
                 break
             piece = data if size <= piece_bytes else data[done : done + piece_bytes]
             if not self._deliver(other, piece, stream_truesize(len(piece)), cred, files):
+                if not done:
+                    raise SyscallError(errno.ENOBUFS)
                 break
             files = ()
             done += len(piece)
@@ -168,6 +172,11 @@ class UnixSocket(Socket):
         if not self._deliver(other, data, message_truesize(len(data)), cred, ancillary.files):
             raise SyscallError(errno.ENOBUFS)
         return len(data)
+
+    def check_length(self, count: int) -> None:
+        """See `Socket`. EMSGSIZE, ENOBUFS."""
+        if count > _MAX_MESSAGE_BYTES:
+            raise SyscallError(errno.EMSGSIZE if count > self.sndbuf - 32 else errno.ENOBUFS)
 
     def _cred_to_send(self, task: Task, other: UnixSocket, ancillary: Ancillary) -> Ucred:
         """Those that the sender gave, or its own where either end wants to know (maybe_add_creds())."""
@@ -355,9 +364,9 @@ class UnixSocket(Socket):
         """unix_release_sock(): what was sent to it is lost."""
         self.dead = True
         unread = bool(self.queue)
+        files: list[File] = []
         while self.queue:
-            for file in self._taken(self.queue.popleft()):
-                put_file(file, None)
+            files += self._taken(self.queue.popleft())
         other, self.peer = self.peer, None
         if other is not None:
             if self._connection_based:
@@ -365,6 +374,20 @@ class UnixSocket(Socket):
                 if unread:
                     other.err = errno.ECONNRESET
             other.wq.wake()
+        self._put_files(files)
+
+    def _put_files(self, files: list[File]) -> None:
+        """Give back what was on its way to this socket. A socket there may hold another, and so on as deep as a program
+        likes: one goes after the other, not within it (fs/file_table.c:____fput()).
+        """
+        kernel = self.kernel
+        if kernel.dying_files is not None:
+            kernel.dying_files += files
+        elif files:
+            kernel.dying_files = files
+            for file in files:  # which grows meanwhile
+                put_file(file, None)
+            kernel.dying_files = None
 
 
 def unix_pair(task: Task, kind: int) -> tuple[UnixSocket, UnixSocket]:

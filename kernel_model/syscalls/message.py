@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -168,8 +169,8 @@ def _transmit(
             socket.check_name(task, name)
     total = sum(length for _, length in segments)
     whole = socket.keeps_boundaries
-    if whole and total > socket.sndbuf:
-        raise SyscallError(errno.EMSGSIZE)
+    if whole:
+        socket.check_length(total)
     while True:
         done = progress.done
         want = total if whole else min(total - done, CHUNK_BYTES)
@@ -351,7 +352,7 @@ class _Control:
         self.left -= step
 
     def put(self, kind: int, data: bytes) -> None:
-        """net/core/scm.c:put_cmsg()."""
+        """net/core/scm.c:put_cmsg(), whose EFAULT nobody looks at: the data have come all the same."""
         header = abi.CMSGHDR
         if not self.base or self.left < header.size:
             self.truncated = True
@@ -360,27 +361,25 @@ class _Control:
         if size > self.left:
             self.truncated = True
             size = self.left
-        copy_to_user(self.task.mm, self.base, header.pack(size, abi.SOL_SOCKET, kind) + data[: size - header.size])
-        self._advance(size)
+        with suppress(SyscallError):
+            copy_to_user(self.task.mm, self.base, header.pack(size, abi.SOL_SOCKET, kind) + data[: size - header.size])
+            self._advance(size)
 
     def put_files(self, files: tuple[File, ...], *, cloexec: bool) -> None:
-        """scm_detach_fds(): descriptors for as many files as fit; the others are closed."""
+        """scm_detach_fds(): descriptors for as many files as fit and can be told; the others are closed."""
         task = self.task
+        table = task.files
         header = abi.CMSGHDR
         room = max(0, (self.left - header.size) // _INT.size) if self.base else 0
         limit = task.signal.rlim[RLIMIT_NOFILE][0]
         count = 0
         for file in files[:room]:
             try:
-                fd = task.files.install(file, limit, cloexec=cloexec)
-            except SyscallError:
-                break
-            try:
+                fd = table.lowest_free(table.next_fd, limit)
                 put_user(task.mm, self.base + header.size + count * _INT.size, _INT, fd)
             except SyscallError:
-                task.files.close(fd, task)
-                count += 1
                 break
+            table.install(file, limit, cloexec=cloexec)
             count += 1
         for file in files[count:]:
             put_file(file, None)
@@ -388,13 +387,15 @@ class _Control:
             self.truncated = True
         if count:
             size = header.size + count * _INT.size
-            copy_to_user(task.mm, self.base, header.pack(size, abi.SOL_SOCKET, abi.SCM_RIGHTS))
-            self._advance(size)
+            with suppress(SyscallError):
+                copy_to_user(task.mm, self.base, header.pack(size, abi.SOL_SOCKET, abi.SCM_RIGHTS))
+                self._advance(size)
 
 
 def _recvmsg(task: Task, file: SocketFile, msg: UserPtr, flags: int) -> int:
     """net/socket.c:___sys_recvmsg()."""
-    _, name_length, iov, iov_count, _, _, _ = get_user(task.mm, msg, abi.MSGHDR)
+    header = get_user(task.mm, msg, abi.MSGHDR)
+    _, name_length, iov, iov_count, _, _, _ = header
     if name_length >> 31:
         raise SyscallError(errno.EINVAL)
     segments = _segments(task, iov, iov_count)
@@ -404,14 +405,14 @@ def _recvmsg(task: Task, file: SocketFile, msg: UserPtr, flags: int) -> int:
         progress = task.call_state
         if isinstance(progress, _Progress) and progress.done:
             so_far = _Got(progress.done, cred=progress.cred or NOBODY)
-            blocked.on_signal = partial(_finish, task, file, msg, flags, so_far)
+            blocked.on_signal = partial(_finish, task, file, msg, header, flags, so_far)
         raise
-    return _finish(task, file, msg, flags, got)
+    return _finish(task, file, msg, header, flags, got)
 
 
-def _finish(task: Task, file: SocketFile, msg: UserPtr, flags: int, got: _Got) -> int:
-    """Tell what came along with the data (scm_recv_unix()), and the flags."""
-    name_ptr, _, _, _, base, length, _ = get_user(task.mm, msg, abi.MSGHDR)
+def _finish(task: Task, file: SocketFile, msg: UserPtr, header: tuple[int, ...], flags: int, got: _Got) -> int:
+    """Tell what came along with the data (scm_recv_unix()), and the flags. `header`: what `msg` was before the data."""
+    name_ptr, _, _, _, base, length, _ = header
     control = _Control(task, base, length)
     if file.socket.passcred:
         control.put(abi.SCM_CREDENTIALS, abi.UCRED.pack(*got.cred))
