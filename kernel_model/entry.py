@@ -88,11 +88,12 @@ class EntryPath:
                     frame = sp - self._reserved_bytes & ALIGN_MASK
                     offset = frame & PAGE_OFFSET
                     page = mm.pt.get(frame - offset, 0)
-                    if page & W and offset <= LAST_WHOLE and page & PAGE_MASK not in mm.code_frames:
-                        PACK_FRAME(mm.ram, (page & PAGE_MASK) + offset, made, sp, pc, flags)
-                        self._stats.bounces += 1
+                    if page & W and offset <= LAST_WHOLE and (at := page & PAGE_MASK) not in mm.code_frames:
+                        PACK_FRAME(mm.ram, at + offset, made, sp, pc, flags)
+                        stats = self._stats
+                        stats.bounces += 1
                         self._enter_handler(mm.vdso_handler, frame, pc, flags)
-                        if sp & 15 or self._events.active or self.kernel.signal_work:
+                        if sp & 15 > stats.alignment_bytes_max or self._events.active or self.kernel.signal_work:
                             self._bounced(task, frame, (made, sp, pc, flags))
                         return
                 if mm.vdso and self._bounces(number):

@@ -30,12 +30,13 @@ _EXCP_UDEF, _EXCP_SWI, _EXCP_PREFETCH_ABORT, _EXCP_DATA_ABORT, _EXCP_BKPT = 1, 2
 _USER_FPSIMD_STATE: Final = (*range(0, 512, 16), 512, 516)
 _FPREGS_BYTES: Final = 528
 
-_CALL: Final = Struct("<10Q").unpack_from
-_ONE: Final = Struct("<Q").pack_into
-_TWO: Final = Struct("<2Q").pack_into
-_THREE: Final = Struct("<3Q").pack_into
-_FOUR: Final = Struct("<4Q").pack_into
-_FIVE: Final = Struct("<5Q").pack_into
+# As the engine has registers in memory; of all codes for 64 bits, N is the quickest to pack
+_CALL: Final = Struct("@10N").unpack_from
+_ONE: Final = Struct("@N").pack_into
+_TWO: Final = Struct("@2N").pack_into
+_THREE: Final = Struct("@3N").pack_into
+_FOUR: Final = Struct("@4N").pack_into
+_FIVE: Final = Struct("@5N").pack_into
 _U64: Final = (1 << 64) - 1
 
 # What the `max` model of this engine executes, by bit number of AT_HWCAP and AT_HWCAP2
@@ -121,16 +122,18 @@ class Aarch64Cpu(UnicornCpu):
 
     def write_result(self, value: int) -> None:
         """See `Cpu`."""
+        if value < 0:
+            value &= _U64
         frame = self.leaving
         if frame is not None:
             self.leaving = None
             number, sp, pc, flags = frame
             leave = self._leave_with_result
-            _FIVE(leave.values, 0, value & _U64, number, sp, pc, flags)
+            _FIVE(leave.values, 0, value, number, sp, pc, flags)
             self._write_batch(*leave.args)
             return
         result = self._result
-        _ONE(result.values, 0, value & _U64)
+        _ONE(result.values, 0, value)
         self._write_batch(*result.args)
 
     def set_counter(self, read_ns: Callable[[], int]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from emu.cpu import binding
 from emu.cpu.binding import Engine, RegisterBatch, SavedContext, X86Mmr
-from emu.cpu.engine import GuestRam, R, UnicornCpu, W, X
+from emu.cpu.engine import GuestRam, R, TaskContext, UnicornCpu, W, X
 from emu.cpu.x86_exceptions import forget_exception
 from kernel_model.arch.x86_64 import HANDLER_CLEARS
 
@@ -29,16 +29,17 @@ INS_SYSCALL, INS_SYSENTER, INS_IN, INS_OUT, INS_RDTSC, INS_RDTSCP = 699, 700, 21
 UC_CPU_X86_EPYC_ROME: Final = 37
 
 _R: Final = tuple(range(REG_R8, REG_R8 + 8))
-_CALL: Final = Struct("<10Q").unpack_from
+# As the engine has registers in memory; of all codes for 64 bits, N is the quickest to pack
+_CALL: Final = Struct("@10N").unpack_from
 _GREG_NAMES: Final = (
     "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rdi", "rsi", "rbp", "rbx", "rdx", "rax", "rcx", "rsp", "rip",
     "eflags",
 )  # fmt: skip
-_FIVE: Final = Struct("<5Q").pack_into
-_FOUR: Final = Struct("<4Q").pack_into
+_FIVE: Final = Struct("@5N").pack_into
+_FOUR: Final = Struct("@4N").pack_into
 _ONE: Final = Struct("<Q")
 _RIP_AT: Final = 8 * _GREG_NAMES.index("rip")
-_THREE: Final = Struct("<3Q").pack_into
+_THREE: Final = Struct("@3N").pack_into
 _U64: Final = (1 << 64) - 1
 
 # FXSAVE in 64-bit mode (Intel SDM volume 1, table 10-2). Its tags, a bit for each register in use, stand behind it as
@@ -234,10 +235,15 @@ class X8664Cpu(UnicornCpu):
 
         Linux returns to such a program by iret (arch/x86/entry/entry_64.S): the trap comes after the next instruction.
         """
-        if self.engine.read_register(REG_RIP) != self._pc_after:
-            return False
+        recheck = self.engine.read_register(REG_RIP) == self._pc_after
         self._pc_after = _NOWHERE
-        return True
+        return recheck
+
+    def restore_context(self, context: object) -> None:
+        """See `Cpu`. The trap that is none comes to whoever runs after a `syscall`, and after nothing else."""
+        super().restore_context(context)
+        assert isinstance(context, TaskContext)
+        self._pc_after = context.pc if self._pc_bias else _NOWHERE
 
     def _forget_exception(self) -> None:
         if self._scratch_context is None:
@@ -257,17 +263,19 @@ class X8664Cpu(UnicornCpu):
 
     def write_result(self, value: int) -> None:
         """See `Cpu`: `syscall` leaves the return address in rcx and the flags in r11."""
+        if value < 0:
+            value &= _U64
         frame = self.leaving
         if frame is not None:
             self.leaving = None
             _, sp, pc, flags = frame
             self._pc_after = pc
             leave = self._leave_with_flags_kept if flags == self._flags else self._leave
-            _FIVE(leave.values, 0, value & _U64, sp, pc - _SYSCALL_BYTES & _U64, pc, flags)
+            _FIVE(leave.values, 0, value, sp, pc - _SYSCALL_BYTES & _U64, pc, flags)
             self._write_batch(*leave.args)
             return
         result = self._result
-        _THREE(result.values, 0, value & _U64, self._pc_after, self._flags)
+        _THREE(result.values, 0, value, self._pc_after, self._flags)
         self._write_batch(*result.args)
 
     def _make_enter(self) -> Callable[[int, int, int, int], None]:
