@@ -1,12 +1,13 @@
-"""bash and Python as Debian ships them, dynamic and out of a sysroot: threads, signals, processes, event loops.
+"""bash and Python as Debian ships them, dynamic and out of a sysroot; and what else the host itself has.
 
-The scripts print nothing that differs from one correct machine to the next; what they must print is what the
-x86-64 build prints on the host's own kernel. Their children are the sysroot's programs on our machine and the
-host's elsewhere.
+The scripts of the sysroot print nothing that differs from one correct machine to the next; what they must
+print is what the x86-64 build prints on the host's own kernel. Their children are the sysroot's programs on
+our machine and the host's elsewhere.
 """
 
 from __future__ import annotations
 
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -87,3 +88,23 @@ def test_under_qemu(script: str) -> None:
         env=ENVIRONMENT | {"PYTHONHOME": str(root / "usr")},
     )
     assert seen == _native(script), f"{seen}\n--- wanted\n{_native(script)}"
+
+
+@each_abi
+@pytest.mark.parametrize("script", sorted(path.name for path in (FIXTURES / "host").glob("*.sh")))
+def test_programs_of_the_host(script: str, abi: str, tmp_path: Path) -> None:
+    """Dynamic programs that happen to be there, in a folder that they may fill: git, perl, gcc, tar and more."""
+    path = FIXTURES / "host" / script
+    needed = path.read_text().splitlines()[0].removeprefix("# needs: ").split()
+    absent = [program for program in ["bash", *needed] if not shutil.which(program, path=ENVIRONMENT["PATH"])]
+    if absent:
+        pytest.skip(f"this host has no {' and no '.join(absent)}")
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+    wanted = run(["/bin/bash", path], cwd=here, env=ENVIRONMENT | {"HOME": str(here)})
+    assert wanted.stdout.count(b"\n") > 5, str(wanted)
+    options = ["--abi", abi, "--check-leaks"]
+    seen = run([*emulator(*options), "/bin/bash", path], cwd=there, env=ENVIRONMENT | {"HOME": str(there)}, timeout=150)
+    assert seen == wanted, f"{seen}\n--- wanted\n{wanted}"
+    assert list(there.iterdir()) == [], "something was written to the host"
