@@ -315,7 +315,7 @@ def _count_ways(file: File, depth: int, counts: list[int]) -> bool:
         if item.ep.f_ep:
             if not _count_ways(item.ep, depth + 1, counts):
                 return False
-        else:
+        elif depth:  # of ways of one step there may be any number (path_count_inc())
             counts[depth] += 1
             if counts[depth] > _PATH_LIMITS[depth]:
                 return False
