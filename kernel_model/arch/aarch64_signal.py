@@ -30,6 +30,7 @@ from kernel_model.mm.uaccess import copy_to_user, get_user, put_user
 from kernel_model.signal.action import set_blocked
 from kernel_model.signal.altstack import restore_altstack, sas_ss_flags
 from kernel_model.signal.rewind import keeps_frames, put_back_frame
+from kernel_model.signal.send import force_signal
 from kernel_model.signal.sighand import SigInfo
 from kernel_model.signal.siginfo import pack
 from kernel_model.types import U32_MASK, U64_MASK, SyscallError, UserPtr
@@ -45,6 +46,7 @@ NR_RESTART_SYSCALL: Final = 128
 # ESR_ELx: exception class << 26, instruction length bit
 _IL: Final = 1 << 25
 _EC_IABT_LOW: Final = 0x20 << 26 | _IL
+_EC_PC_ALIGN: Final = 0x22 << 26 | _IL
 _EC_DABT_LOW: Final = 0x24 << 26 | _IL
 _EC_BRK64: Final = 0x3C << 26 | _IL
 _EC_SOFTSTP_LOW: Final = 0x32 << 26 | _IL
@@ -57,6 +59,7 @@ _EXCEPTIONS: Final = {
     "breakpoint": (SIGTRAP, TRAP_BRKPT, _EC_BRK64),
     "single_step": (SIGTRAP, TRAP_TRACE, _EC_SOFTSTP_LOW),
     "alignment": (SIGBUS, BUS_ADRALN, _EC_DABT_LOW | _FSC_ALIGNMENT),
+    "pc_alignment": (SIGBUS, BUS_ADRALN, _EC_PC_ALIGN),
 }
 """Kind to (signal, si_code, ESR); all others are undefined instructions, whose ESR is not told."""
 _INSTRUCTION: Final = struct.Struct("<I")
@@ -136,8 +139,11 @@ def note_fault(task: Task, address: int, access: int, code: int) -> None:
 
 def exception(task: Task, kind: str) -> SigInfo | None:
     """arch/arm64/kernel/traps.c:arm64_notify_die()."""
-    signal, code, esr = _EXCEPTIONS.get(kind, (SIGILL, ILL_ILLOPC, 0))
     pc = task.kernel.cpu.read_gregs()[_PC]
+    # QUIRK: on AArch64 a jump to an odd address is SIGBUS only where undefined instructions lie there; others run.
+    if pc % _INSTRUCTION.size and kind == "undefined":
+        kind = "pc_alignment"
+    signal, code, esr = _EXCEPTIONS.get(kind, (SIGILL, ILL_ILLOPC, 0))
     if kind == "breakpoint":
         (instruction,) = get_user(task.mm, UserPtr(pc), _INSTRUCTION)
         esr |= instruction >> 5 & 0xFFFF
@@ -263,6 +269,10 @@ def restore_frame(task: Task) -> None:
     cpu.write_fpregs(b"%b%b%b" % (vectors, fpsr_fpcr, _FPREGS_TAIL))
     if task.sas != (stack, size, flags & U32_MASK):
         restore_altstack(task, stack, flags, size, _FP_LR_SP.unpack_from(regs, _FP_AT)[2], MIN_SS_SIZE)
+    if _FP_LR_SP_PC.unpack_from(regs, _FP_AT)[3] % _INSTRUCTION.size:
+        info = exception(task, "pc_alignment")
+        assert info is not None
+        force_signal(task.kernel, task, info)
 
 
 def bad_frame(task: Task) -> tuple[int, int, int]:

@@ -27,6 +27,7 @@ from kernel_model.mm.uaccess import copy_from_user, copy_to_user, get_user
 from kernel_model.signal.action import set_blocked
 from kernel_model.signal.altstack import on_sig_stack, restore_altstack, sas_ss_flags
 from kernel_model.signal.rewind import keeps_frames, put_back_frame
+from kernel_model.signal.send import force_signal
 from kernel_model.signal.sighand import SigInfo
 from kernel_model.signal.siginfo import pack
 from kernel_model.types import U32_MASK, U64_MASK, SyscallError, UserPtr
@@ -61,8 +62,8 @@ _FPE_CODES: Final = ((0x01, 7), (0x04, 3), (0x08, 4), (0x12, 5), (0x20, 6))
 # struct sigcontext: r8 .. eflags, cs, gs, fs, ss, err, trapno, oldmask, cr2, fpstate, reserved
 # pretcode to uc_sigmask
 _FRAME: Final = struct.Struct("<3QQi4xQ144s4H5Q32s32xQ")
-# what rt_sigreturn takes from the same bytes: the stack, the registers, cs, fpstate, the mask
-_SOUND_FRAME: Final = struct.Struct("<24xQi4xQ144sH38xQ64xQ")
+# what rt_sigreturn takes from the same bytes: uc_flags, the stack, the registers, cs, ss, fpstate, the mask
+_SOUND_FRAME: Final = struct.Struct("<8xQ8xQi4xQ144sH4xH32xQ64xQ")
 _SP_IP_FLAGS: Final = struct.Struct("<QQQ")
 _SP_AT: Final = 15 * 8
 _FLAGS_OF: Final = struct.Struct("<Q")
@@ -80,17 +81,18 @@ _FPSTATE_BYTES: Final = 512
 _FPSTATE_ALIGN: Final = 64
 _RED_ZONE_BYTES: Final = 128
 
-_UC_FLAGS: Final = 2 | 4
+_UC_STRICT_RESTORE_SS: Final = 4
+_UC_FLAGS: Final = 2 | _UC_STRICT_RESTORE_SS
 """UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS; UC_FP_XSTATE only where XSAVE is."""
 _UC_BOUNCE: Final = 1 << 16
 """One of our own: the reserved words of the sigcontext begin with the frame of a bounce that the task's page held."""
-_UC_FLAGS_FIELD: Final = struct.Struct("<8xQ")
 _BOUNCE_FRAME: Final = struct.Struct("<32s")
 _BOUNCE_FRAME_AT: Final = 48 + 144 + 8 + 40
 _USER_CS: Final = 0x33
 _USER_DS: Final = 0x2B
-_EFLAGS_DF_RF_TF: Final = 0x400 | 0x10000 | 0x100
-_FIX_EFLAGS: Final = 0x40000 | 0x800 | 0x400 | 0x100 | 0x80 | 0x40 | 0x10 | 0x4 | 0x1 | 0x10000
+_RF: Final = 0x10000
+_EFLAGS_DF_RF_TF: Final = 0x400 | _RF | 0x100
+_FIX_EFLAGS: Final = 0x40000 | 0x800 | 0x400 | 0x100 | 0x80 | 0x40 | 0x10 | 0x4 | 0x1
 _MXCSR_MASK: Final = 0xFFFF
 _INITIAL_FPSTATE: Final = bytes([0x7F, 0x03]) + bytes(22) + (0x1F80).to_bytes(4, "little") + bytes(484)
 
@@ -198,25 +200,35 @@ def restore_frame(task: Task) -> None:
         # As far as it can be read: what comes first takes effect.
         set_blocked(task, get_user(mm, UserPtr(frame + _SIGMASK), _MASK)[0])
         raise
-    stack, stack_flags, size, regs, cs, fpstate, mask = fields
+    uc_flags, stack, stack_flags, size, regs, cs, ss, fpstate, mask = fields
     set_blocked(task, mask)
-    if cs | 3 != _USER_CS:
-        # QUIRK: rt_sigreturn into a 32-bit code segment is SIGSEGV: there is no compatibility mode.
-        raise SyscallError(errno.EFAULT)
     (wanted,) = _FLAGS_OF.unpack_from(regs, _FLAGS_AT)
-    regs = regs[:_FLAGS_AT] + _FLAGS_OF.pack(flags & ~_FIX_EFLAGS | wanted & _FIX_EFLAGS)
+    # RF does nothing without debug registers, and the first instruction clears it: the engine's pushf would show it.
+    regs = regs[:_FLAGS_AT] + _FLAGS_OF.pack(flags & ~(_FIX_EFLAGS | _RF) | wanted & _FIX_EFLAGS)
     if fpstate:
         area = copy_from_user(mm, UserPtr(fpstate), _FPSTATE_BYTES)
         if fpstate % 16 or int.from_bytes(area[24:28], "little") & ~_MXCSR_MASK:
             raise SyscallError(errno.EFAULT)
     else:
         area = _INITIAL_FPSTATE
-    if keeps_frames(task) and get_user(mm, UserPtr(frame), _UC_FLAGS_FIELD)[0] & _UC_BOUNCE:
+    if keeps_frames(task) and uc_flags & _UC_BOUNCE:
         put_back_frame(task, get_user(mm, UserPtr(frame + _BOUNCE_FRAME_AT), _BOUNCE_FRAME)[0])
     cpu.write_gregs_bytes(regs)
     cpu.write_fpregs(area)
     if task.sas != (stack, size, stack_flags & U32_MASK):
         restore_altstack(task, stack, stack_flags, size, _SP_IP_FLAGS.unpack_from(regs, _SP_AT)[0], MIN_SS_SIZE)
+    if cs | 3 != _USER_CS:
+        # QUIRK: rt_sigreturn into a 32-bit code segment is SIGSEGV: there is no compatibility mode.
+        _refuse_segment(task, cs)
+    elif ss | 3 != _USER_DS and uc_flags & _UC_STRICT_RESTORE_SS:
+        _refuse_segment(task, ss)
+
+
+def _refuse_segment(task: Task, selector: int) -> None:
+    """The #GP of the `iret` to a segment not user space's, told at the restored registers (fixup_bad_iret())."""
+    task.trap_nr = _EXCEPTIONS["general_protection"][0]
+    task.error_code = selector & ~3
+    force_signal(task.kernel, task, SigInfo(SIGSEGV, SI_KERNEL))
 
 
 def bad_frame(task: Task) -> tuple[int, int, int]:
