@@ -82,6 +82,7 @@ class Timekeeper:
 
     def cpu_ns(self) -> int:
         """CPU time of the whole machine since it was switched on."""
+        # QUIRK: CPU time is that of all tasks together: each process, thread and timer on it is told the same.
         if self.virtual:
             entries = 0 if self._entries is None else self._entries.kernel_entries
             return self._computed_ns + entries * VIRTUAL_ENTRY_NS

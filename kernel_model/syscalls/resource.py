@@ -36,6 +36,7 @@ def _set_limit(task: Task, target: Task, resource: int, soft: int, hard: int) ->
         raise SyscallError(errno.EPERM)
     if hard > target.signal.rlim[resource][1] and not task.cred.capable(CAP_SYS_RESOURCE):
         raise SyscallError(errno.EPERM)
+    # QUIRK: RLIMIT_CPU is kept and inherited, but never sends SIGXCPU or SIGKILL.
     target.signal.rlim[resource] = (soft, hard)
 
 
