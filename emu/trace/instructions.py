@@ -57,7 +57,7 @@ class InstructionTrace:
     def close(self) -> None:
         """The run is over."""
         if self._pending:
-            self._end_line(self._cpu.read_gregs())
+            self._end_line(self._cpu.read_gregs() if self._kernel.current is self._task else self._before)
         self._output.write("".join(self._parts))
         self._parts.clear()
 
@@ -65,7 +65,8 @@ class InstructionTrace:
         """One event: what lies where may have changed, or enough has been told."""
         if isinstance(event, MappingChanged | Execve):
             self._lines.clear()
-        if self._watch is not None and (not self._left or self._output.broken is not None):
+        enough = not self._left and not self._pending
+        if self._watch is not None and (enough or self._output.broken is not None):
             self._watch.remove()
             self._watch = None
             self._kernel.events.unsubscribe(self)
@@ -77,12 +78,15 @@ class InstructionTrace:
             self._add(self._line(pc, size_bytes))
 
     def _changing(self, pc: int, size_bytes: int) -> None:
-        """The same; a line is ended when the next instruction shows what has changed."""
+        """The same; a line is ended when the task's next instruction shows what has changed.
+
+        Where another task goes on, its registers say nothing of that.
+        """
         if not self._left and not self._pending:
             return
         registers = self._cpu.read_gregs()
         if self._pending:
-            self._end_line(registers)
+            self._end_line(registers if self._kernel.current is self._task else self._before)
         self._before = registers
         if self._left:
             self._left -= 1

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -364,6 +365,24 @@ def test_every_instruction(arch: str, tmp_path: Path) -> None:
     assert [line.split()[:3] for line in plain] == [line.split()[:3] for line in seen.stderr.decode().splitlines()]
     limited = run(trace("--instructions", "--limit", "3", f"guests/demo/{arch}/getppid"), cwd=ROOT).stderr.decode()
     assert limited.splitlines() == plain[:3]
+
+
+def test_registers_of_other_tasks_are_not_told(tasks: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(trace("--instructions", "--registers", "-o", out, tasks), cwd=tmp_path).status == 0
+    lines = out.read_text().splitlines()
+    last = [before for before, line in pairwise(lines) if line.startswith("-- task")]
+    assert len(last) > 3
+    assert [line for line in last if "=0x" in line] == []
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_the_last_instruction_before_the_limit_changed_what_it_changed(arch: str) -> None:
+    """It is a system call, in which enough has been told."""
+    words = ("--instructions", "--registers", f"guests/demo/{arch}/getppid")
+    whole = run(trace(*words), cwd=ROOT).stderr.decode().splitlines()
+    call = next(at for at, line in enumerate(whole) if line.split()[2] in ("syscall", "svc"))
+    assert run(trace("--limit", str(call + 1), *words), cwd=ROOT).stderr.decode().splitlines() == whole[: call + 1]
 
 
 @pytest.mark.parametrize("arch", ARCHES)
