@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from emu.cli import values
 from emu.cli.errors import STATUS_TIMEOUT, CliError, Debug, complain
 from emu.cli.machine_options import machine_options, machine_options_of
 from emu.cli.options import OneOf, ProgramCommand
@@ -19,25 +20,7 @@ if TYPE_CHECKING:
     from emu.machine import MachineOptions
 
 STATUS_DIFFERENT = 1
-_NS_MAX = 1e9
 _WIDTH = 80
-
-
-class _Nanoseconds(click.ParamType[float]):
-    """A time that a model is made with."""
-
-    name = "ns"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """See `click.ParamType`."""
-        try:
-            time_ns = float(value)
-        except ValueError:
-            time_ns = -1.0
-        if not 0 <= time_ns <= _NS_MAX:
-            assert param is not None
-            raise CliError(f"{param.opts[0]}: '{value}' is no time: write nanoseconds, for example 100 or 0.3")
-        return time_ns
 
 
 @click.command(
@@ -56,14 +39,12 @@ class _Nanoseconds(click.ParamType[float]):
 )
 @click.option(
     "--entry-ns",
-    type=_Nanoseconds(),
     default="100",
     metavar="NS",
     help="What one entry into the kernel is reckoned to cost (default: 100).",
 )
 @click.option(
     "--instruction-ns",
-    type=_Nanoseconds(),
     default="0.3",
     metavar="NS",
     help="What one instruction of a handler is reckoned to cost (default: 0.3).",
@@ -91,8 +72,8 @@ class _Nanoseconds(click.ParamType[float]):
 def compare(
     words: tuple[str, ...],
     abis: str,
-    entry_ns: float,
-    instruction_ns: float,
+    entry_ns: str,
+    instruction_ns: str,
     form: str,
     show_output: bool,
     check: str,
@@ -104,6 +85,7 @@ def compare(
     Debug.wanted = Debug.wanted or debug
     if not words:
         raise CliError("compare: no PROGRAM: say which program to compare; see 'uabi-emu compare --help'")
+    costs_ns = values.nanoseconds("--entry-ns", entry_ns), values.nanoseconds("--instruction-ns", instruction_ns)
     machines = machines_of(abis, words, given)
 
     from emu.compare.report import Model, Report
@@ -123,7 +105,7 @@ def compare(
     if show_output:
         _show(runs[0])
     first = machines[0][1]
-    model = Model(entry_ns, instruction_ns)
+    model = Model(*costs_ns)
     _print(Report(words[0], runs, differences, model, first.seed, first.virtual_time), form)
     return STATUS_DIFFERENT if differences else 0
 

@@ -57,6 +57,17 @@ def timeout_seconds(text: str) -> float:
     return seconds
 
 
+def nanoseconds(option: str, text: str) -> float:
+    """The value of `option`: nanoseconds, from 0."""
+    try:
+        time_ns = float(text)
+    except ValueError:
+        time_ns = -1.0
+    if not 0 <= time_ns <= 1e9:
+        raise CliError(f"{option}: '{text}' is no time: write nanoseconds, for example 100 or 0.3")
+    return time_ns
+
+
 def seed(text: str) -> int:
     """A seed: any whole number of at most 64 bits, decimal or 0x."""
     try:
