@@ -121,7 +121,7 @@ class Commands:
         words = text.replace(",", " ").split()
         numbers: set[int] = set()
         for word in words:
-            found = {int(word)} if word.isascii() and word.isdigit() else self.session.kernel.table.numbers_of(word)
+            found = {int(word)} if _is_number(word) else self.session.kernel.table.numbers_of(word)
             if not found:
                 raise CommandError(f"break: there is no call '{word}' here: 'uabi-emu syscalls' lists them")
             numbers |= found
@@ -235,7 +235,7 @@ class Commands:
         if not argument:
             raise CommandError("delete: it needs a number, or 'all': 'break' lists them")
         for word in argument.split():
-            if not word.isdigit() or int(word) not in breakpoints.all:
+            if not _is_number(word) or int(word) not in breakpoints.all:
                 raise CommandError(f"delete: there is no breakpoint '{word}': 'break' lists them")
             breakpoints.remove(int(word), mm)
 
@@ -257,7 +257,7 @@ class Commands:
 
     def disassemble(self, argument: str) -> None:
         """Instructions at PC, or somewhere else."""
-        if argument.isdigit() and int(argument) <= _SHOWN_MAX:
+        if _is_number(argument) and int(argument) <= _SHOWN_MAX:
             argument = f",{argument}"
         place, count = self._place_and_count(argument, _INSTRUCTIONS, _SHOWN_MAX)
         start = self.session.pc if place is None else place
@@ -276,7 +276,8 @@ class Commands:
         place, comma, count = argument.rpartition(",")
         if not comma:
             first, _, last = argument.rpartition(" ")
-            place, count = (first, last) if first and last.isdigit() and first[-1] not in "+-*/&|<>" else (argument, "")
+            counted = first and _is_number(last) and first[-1] not in "+-*/&|<>"
+            place, count = (first, last) if counted else (argument, "")
         value = self.value(place.removeprefix("*")) if place.strip() else None
         return value, self.count(count.strip(), default, limit)
 
@@ -351,6 +352,11 @@ class Commands:
     def quit(self, _argument: str) -> None:
         """The end."""
         raise Quit
+
+
+def _is_number(word: str) -> bool:
+    """Is it a decimal number that fits a register?"""
+    return word.isascii() and word.isdigit() and len(word) <= 20
 
 
 _NOTES: Final = (

@@ -34,6 +34,10 @@ _PAIR: Final = Struct("<ii")
 _U32: Final = Struct("<I")
 _ENTRIES_MAX: Final = 1 << 20
 _ENTRY_BYTES_MAX: Final = 1 << 16
+_ENTRY_WORK_MAX: Final = 1 << 18
+"""Instructions of an entry times registers that they speak of: so much is copied, at worst, to read it."""
+_NO_COLUMN: Final = frozenset((0x01, 0x02, 0x03, 0x04, 0x0E, 0x0F, 0x13, 0x2E, 0x40))
+"""Instructions whose first operand is no register (DWARF 5, table 7.29): locations, offsets, an expression, a size."""
 _PROLOGUE_BYTES: Final = 4096
 _STACK_MAX: Final = 64
 _SIGFRAME_SEARCH_BYTES: Final = 64 << 10
@@ -60,7 +64,7 @@ class Unwinder:
         self._kernel = kernel
         self._places = places
         self._style = STYLES[kernel.arch.NAME]
-        self._decoded: dict[tuple[int, int], Any] = {}
+        self._decoded: dict[tuple[int, bytes, bytes], Any] = {}
 
     def walk(self, mm: MemoryMap, registers: dict[str, int]) -> list[Frame]:
         """From the innermost call outwards, up to where nothing leads on."""
@@ -183,6 +187,8 @@ class Unwinder:
         """By the rules for `inner`; Unknown."""
         row, return_column, is_signal = self._rules(mm, inner.place)
         names = self._style.columns
+        if return_column not in names:
+            raise Unknown
         old = inner.registers
         cfa = self._cfa(mm, row["cfa"], old)
         new = dict(old)
@@ -209,7 +215,7 @@ class Unwinder:
         if rule.expr is not None:
             return self._expression(mm, rule.expr, registers, None)
         name = self._style.columns.get(rule.reg, "")
-        if name not in registers:
+        if name not in registers or rule.offset is None:
             raise Unknown
         return int(registers[name] + rule.offset) & U64_MASK
 
@@ -232,6 +238,7 @@ class Unwinder:
 
     def _expression(self, mm: MemoryMap, code: list[int], registers: dict[str, int], start: int | None) -> int:
         """What a DWARF expression comes to. There are no jumps in it, so that it ends."""
+        from elftools.common.exceptions import ELFParseError
         from elftools.dwarf.dwarf_expr import DWARFExprParser
 
         stack = [] if start is None else [start]
@@ -242,7 +249,7 @@ class Unwinder:
                 if len(stack) > _STACK_MAX:
                     raise Unknown
             return stack[-1]
-        except (IndexError, KeyError, ValueError):
+        except (IndexError, KeyError, ValueError, RecursionError, ELFParseError):
             raise Unknown from None
 
     def _operate(
@@ -277,9 +284,9 @@ class Unwinder:
             at, entry = _entry(read, offset)
         except (error, IndexError):
             raise Unknown from None
-        key = (address - offset, at)
+        key = (at, *entry)
         if key not in self._decoded:
-            self._decoded[key] = _decode(at, *entry)
+            self._decoded[key] = _decode(*key)
         fde = self._decoded[key]
         if fde is None:
             raise Unknown
@@ -288,8 +295,11 @@ class Unwinder:
         if not start <= virtual < start + fde.header["address_range"]:
             raise Unknown
         # An entry without instructions of its own has no row: then the common entry's last one holds.
-        chosen = fde.cie.get_decoded().table[-1]
-        for row in fde.get_decoded().table:
+        rows = [*fde.cie.get_decoded().table[-1:], *fde.get_decoded().table]
+        if not rows:
+            raise Unknown
+        chosen = rows[0]
+        for row in rows[1:]:
             if row["pc"] > virtual:
                 break
             chosen = row
@@ -375,10 +385,19 @@ def _decode(at: int, cie: bytes, fde: bytes) -> Any:
     try:
         frames: Any = CallFrameInfo(BytesIO(together), len(together), at - len(cie), _structs(), for_eh_frame=True)
         decoded = frames.get_entries()[1]
+        instructions = [*decoded.cie.instructions, *decoded.instructions]
+        columns = {one.args[0] for one in instructions if one.args and _opcode(one) not in _NO_COLUMN}
+        if len(instructions) * len(columns) > _ENTRY_WORK_MAX:
+            return None
         decoded.get_decoded()
     except Exception:  # noqa: BLE001 (a guest's file may hold anything, and pyelftools raises whatever it meets)
         return None
     return decoded
+
+
+def _opcode(instruction: Any) -> int:
+    """The number of a rule's instruction, which pyelftools has as an enumeration from 0.33 on."""
+    return int(getattr(instruction.opcode, "value", instruction.opcode))
 
 
 _DYADIC: Final[dict[str, Callable[[int, int], int]]] = {

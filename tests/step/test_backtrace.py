@@ -69,3 +69,48 @@ def test_by_frame_records_through_a_signal(tmp_path: Path) -> None:
 def test_within_a_c_library(arch: str) -> None:
     seen = transcript(*QUIET, walk(arch), "echo", commands="break syscall read\nc\nbt\n").stdout.decode()
     assert "main" in backtraces(seen)[0], seen
+
+
+def _uleb(value: int) -> bytes:
+    return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + _uleb(value >> 7)
+
+
+def _nested(depth: int) -> bytes:
+    """An expression of entry values of entry values."""
+    code = b""
+    for _ in range(depth):
+        code = b"\xa3" + _uleb(len(code)) + code
+    return code
+
+
+def _escaped(code: bytes) -> str:
+    return "".join(f".cfi_escape {byte}\n" for byte in code)
+
+
+def _cfa(expression: bytes) -> str:
+    return _escaped(b"\x0f" + _uleb(len(expression)) + expression)
+
+
+MANY_COLUMNS = _escaped(b"".join(b"\x07" + _uleb(column) for column in range(128, 3000)))
+HOSTILE = {
+    "a cut-off operand": _cfa(b"\x0a\x01"),
+    "a deep expression": _cfa(_nested(3000)),
+    "an empty expression": _cfa(b""),
+    "no such return column": ".cfi_return_column 99\n",
+    "a register without an offset": _cfa(b"\x30") + ".cfi_escape 0x0d, 0x07\n",
+    "more states than forgotten": ".cfi_escape 0x0b\n",
+    "a gigabyte of states": MANY_COLUMNS + ".cfi_escape 0x0a\n" * 30_000,
+}
+
+
+@pytest.mark.parametrize("rules", [pytest.param(text, id=name.replace(" ", "-")) for name, text in HOSTILE.items()])
+def test_tables_that_mean_no_good(rules: str, tmp_path: Path) -> None:
+    """They are as if they were not there."""
+    function = ".type {0},@function\n{0}: .cfi_startproc\n" + rules + "{1}\n.cfi_endproc\n.size {0},.-{0}\n"
+    text = ".globl _start\n" + function.format("_start", "call leaf\nnop") + function.format("leaf", "nop\nhlt")
+    (tmp_path / "hostile.S").write_text(text)
+    program = tmp_path / "hostile"
+    compile_to(tmp_path / "hostile.S", "x86_64-linux-musl", ("-nostdlib", "-static", "-Wl,--eh-frame-hdr"), program)
+    seen = transcript(*QUIET, program, commands="break leaf\nc\nbt\n")
+    assert seen.status == 0
+    assert backtraces(seen.stdout.decode()) == [["leaf", "_start"]]

@@ -107,6 +107,12 @@ def test_mistakes_on_the_command_line_are_one_line(words: tuple[str, ...], compl
     assert seen.stderr.count(b"\n") == 1
 
 
+def test_digits_that_are_no_numbers() -> None:
+    commands = f"disassemble ²\ndelete ²\nbreak syscall {'9' * 5000}\nmemory sp ²\n"
+    seen = transcript(getppid("aarch64"), commands=commands)
+    assert (seen.status, seen.stderr) == (1, b"")
+
+
 def test_a_program_that_takes_too_long() -> None:
     seen = transcript(*QUIET, "--timeout", "0.5", walk("aarch64"), "spin", commands="c\n")
     assert seen.status == 124
