@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from emu import disasm
 from emu.places import Places
+from emu.printable import printable
 from kernel_model.abi import signal as sig
 from kernel_model.events import Fault
 from kernel_model.fs.procfs_maps import maps
@@ -179,7 +180,7 @@ class _Line(NamedTuple):
 
 def _mappings(task: Task, fault: Fault) -> list[str]:
     """The lines of /proc/self/maps that matter: where PC and the address lie, and the neighbours of the address."""
-    lines = [_Line.of(text) for text in maps(task, task).decode("utf-8", "backslashreplace").splitlines()]
+    lines = [_Line.of(printable(text)) for text in maps(task, task).rstrip(b"\n").split(b"\n")]
     points = {"pc": fault.pc} | ({"address": fault.address} if fault.access else {})
     chosen: dict[int, list[str]] = {}
     for name, point in points.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Final
 
+from emu.printable import printable
 from kernel_model.abi.signal import SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP
 from kernel_model.events import Event, Fault, OomKilled, SignalDelivered, Stuck
 
@@ -23,7 +24,7 @@ _FAULT_SIGNALS: Final = frozenset((SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIG
 def _out_of_memory(program: str, event: OomKilled) -> str:
     """One line."""
     mib, of = event.rss_pages >> 8, event.total_pages >> 8
-    name = event.task.comm.decode("utf-8", "backslashreplace")
+    name = printable(event.task.comm)
     return (
         f"uabi-emu: {program}: out of memory: killed process {event.task.tgid} ({name}), which had {mib} of {of} MiB: "
         "--memory gives the guest more\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from emu.places import Places
+from emu.printable import printable
 from emu.strace.decode import CallDecoder
 from kernel_model.events import SyscallEnter
 
@@ -44,7 +45,7 @@ def _task(places: Places, decoder: CallDecoder, task: Task) -> list[str]:
     assert call is not None
     text = decoder.enter(SyscallEnter(task, call.number, kernel.table.name(call.number), call.args, call.pc))
     decoder.forget(task)
-    name = task.comm.decode("utf-8", "backslashreplace")
+    name = printable(task.comm)
     whose = "" if task.pid == task.tgid else f", a thread of {task.tgid}"
     lines = [f"  {task.pid} {name}{whose}: {text if text.endswith(')') else text + '...'}"]
     if task.context is not None:

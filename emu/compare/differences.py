@@ -6,6 +6,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from emu.compare.record import State
+from emu.printable import printable
 from kernel_model import arch as architectures
 
 if TYPE_CHECKING:
@@ -155,5 +156,5 @@ def _where_output_differs(mine: bytes, other: bytes) -> str:
     line = other.count(b"\n", 0, at) + 1
     start = other.rfind(b"\n", 0, at) + 1
     shown = [data[start:].split(b"\n", 1)[0][:60] for data in (mine, other)]
-    texts = [f'"{data.decode("utf-8", "backslashreplace")}"' for data in shown]
+    texts = [f'"{printable(data)}"' for data in shown]
     return f"line {line}: {texts[0]}, not {texts[1]}"

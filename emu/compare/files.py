@@ -6,6 +6,7 @@ import hashlib
 import stat
 from typing import TYPE_CHECKING
 
+from emu.printable import printable
 from kernel_model.fs.overlay import HostBacked, OverlayDirectory
 from kernel_model.fs.tmpfs import MemoryDirectory, MemoryFile, MemoryInode, MemoryLink
 from kernel_model.types import PAGE_SIZE
@@ -25,7 +26,7 @@ def changed_files(kernel: Kernel) -> dict[str, str]:
         if isinstance(root, MemoryDirectory):
             place = _place(mount)
             for path, text in _below(root, place):
-                found[path.decode("utf-8", "backslashreplace")] = text
+                found[printable(path)] = text
     return found
 
 
@@ -74,7 +75,7 @@ def _is_the_hosts(inode: MemoryInode) -> bool:
 def _describe(inode: MemoryInode) -> str:
     text = f"{stat.filemode(inode.i_mode)} {inode.i_uid}:{inode.i_gid}"
     if isinstance(inode, MemoryLink):
-        return f"{text} -> {inode.target.decode('utf-8', 'backslashreplace')}"
+        return f"{text} -> {printable(inode.target)}"
     if isinstance(inode, MemoryFile):
         return f"{text} {inode.i_size} bytes, sha256 {_hash(inode)}"
     return text

@@ -6,6 +6,7 @@ import re
 from textwrap import wrap
 from typing import TYPE_CHECKING, Final
 
+from emu.printable import printable
 from emu.step.session import Bounce, Happening, NewTask, Session, Stop
 from emu.step.unwind import Unwinder
 from emu.strace.structs_task import signal_name
@@ -204,7 +205,7 @@ class View:
             where = f"at {self.name(happening.pc, task)}, back at {self.name(happening.site, task)}"
             return self.wrapped(f"a signal met the bounce {where}: as if it had not happened", "-- ")
         if isinstance(happening, Execve):
-            file = happening.filename.decode("utf-8", "backslashreplace")
+            file = printable(happening.filename)
             return self.wrapped(f"{who} executes {file}: other code, other names", "-- ")
         if isinstance(happening, NewTask):
             return self.wrapped(f"{who} has made task {happening.pid}", "-- ")
@@ -285,7 +286,7 @@ class View:
         """/proc/self/maps, in short lines: the range, the permissions, the end of the name."""
         task = self._kernel.current
         lines = []
-        for text in maps(task, task).decode("utf-8", "backslashreplace").splitlines():
+        for text in map(printable, maps(task, task).rstrip(b"\n").split(b"\n")):
             words = text.split(maxsplit=5)
             name = words[5] if len(words) > 5 else ""
             start = f"{words[0]} {words[1]}  "
@@ -306,7 +307,7 @@ class View:
 
     @staticmethod
     def _comm(task: Task) -> str:
-        return task.comm.decode("utf-8", "backslashreplace")
+        return printable(task.comm)
 
     def tasks(self) -> list[str]:
         """Every task; `*` marks the current one."""

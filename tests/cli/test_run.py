@@ -144,6 +144,17 @@ def test_a_fault_is_reported(arch: str, guests: dict[str, Path], tmp_path: Path)
     assert "  pc          " in text
 
 
+def test_a_name_that_would_write_to_the_terminal(guests: dict[str, Path], tmp_path: Path) -> None:
+    program = tmp_path / "a\x0b\x1b[2Jb"
+    program.write_bytes(guests["fault/stack_overflow/x86_64"].read_bytes())
+    program.chmod(0o755)
+    (tmp_path / "plain").symlink_to(program.name)
+    text = uabi("./plain", cwd=tmp_path).stderr.decode()
+    assert "killed by SIGSEGV" in text
+    assert "/a\\x0b\\x1b[2Jb" in text
+    assert text.replace("\n", "").isprintable()
+
+
 def test_memory_that_is_not_enough_is_told(tmp_path: Path) -> None:
     source = tmp_path / "hog.c"
     source.write_bytes(HOG)
