@@ -12,7 +12,7 @@ from emu.host.real import RealHost
 from kernel_model.host import HostStat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 _S_IFIFO: Final = 0o010000
 _PIPE_BYTES: Final = 1 << 16
@@ -29,12 +29,20 @@ class SharedInput:
         self._fd = fd
         self._data: bytes | None = None
 
-    def data(self) -> bytes:
-        """All of it; nothing where there is no standard input."""
+    def data(self, can_read: Callable[[int], bool]) -> bytes:
+        """All of it; nothing where there is no standard input.
+
+        `can_read` waits until a descriptor can be read. False: the guest is to die first, and needs no input.
+        """
         if self._data is None:
             parts = []
             try:
-                while part := os.read(self._fd, _PIPE_BYTES):
+                while True:
+                    if not can_read(self._fd):
+                        return b""
+                    part = os.read(self._fd, _PIPE_BYTES)
+                    if not part:
+                        break
                     parts.append(part)
             except OSError as error:
                 if error.errno not in (errno.EBADF, errno.EIO, errno.EISDIR):
@@ -85,6 +93,21 @@ class CapturingHost(RealHost):
         if signum == signal.SIGKILL:
             super().inject_signal(signum)
 
+    def _input(self) -> bytes:
+        return self._given.data(self._can_read)
+
+    def _can_read(self, fd: int) -> bool:
+        woken = False
+        while not self._signals:
+            if self._wait_for([self._wake_fd, fd], [], None):
+                self._drain_wake_fd()
+                woken = True
+                continue
+            if woken:
+                self.wake()  # it was for `wait`
+            return True
+        return False
+
     # -- the streams ---------------------------------------------------------------------------------------------------
     def _check(self, fd: int) -> None:
         if fd in self._closed or not 0 <= fd <= 2:
@@ -93,7 +116,7 @@ class CapturingHost(RealHost):
     def stream_read(self, fd: int, count: int) -> bytes:
         """See `Host`."""
         self._check(fd)
-        data = self._given.data()[self._position : self._position + min(count, _PIPE_BYTES)] if fd == 0 else b""
+        data = self._input()[self._position : self._position + min(count, _PIPE_BYTES)] if fd == 0 else b""
         self._position += len(data)
         return data
 
@@ -128,7 +151,7 @@ class CapturingHost(RealHost):
         self._check(fd)
         if fd:
             return _POLLOUT | _POLLWRNORM
-        return _POLLIN | _POLLRDNORM if self._position < len(self._given.data()) else _POLLHUP
+        return _POLLIN | _POLLRDNORM if self._position < len(self._input()) else _POLLHUP
 
     def stream_flags(self, fd: int) -> int:
         """See `Host`."""
@@ -143,7 +166,7 @@ class CapturingHost(RealHost):
         """See `Host`."""
         self._check(fd)
         if cmd == _FIONREAD:
-            return len(self._given.data()) - self._position if fd == 0 else 0
+            return len(self._input()) - self._position if fd == 0 else 0
         if cmd == _TIOCOUTQ:
             return 0
         raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))

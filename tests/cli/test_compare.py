@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +119,29 @@ def test_each_run_gets_the_same_input(tmp_path: Path) -> None:
     assert seen.status == 0, seen
     document = as_json("/bin/cat", cwd=tmp_path, stdin=tmp_path / "input")
     assert [one["stdout"]["bytes"] for one in document["runs"]] == [160_000, 160_000]
+
+
+@pytest.mark.parametrize("end", ["--timeout", "SIGINT"])
+def test_an_input_that_does_not_end(end: str, tmp_path: Path) -> None:
+    """The guest is killed while we wait for more of it."""
+    keep, give = os.pipe()
+    options = ("--timeout", "0.5") if end == "--timeout" else ()
+    command = [*emulator()[:-1], "compare", *options, "/bin/cat"]
+    with subprocess.Popen([str(word) for word in command], cwd=tmp_path, stdin=keep) as process:
+        os.close(keep)
+        os.write(give, b"some\n")
+        if end == "SIGINT":
+            _wait_until_it_sleeps(process.pid, give)
+            process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == (124 if end == "--timeout" else 130)
+    os.close(give)
+
+
+def _wait_until_it_sleeps(pid: int, pipe: int) -> None:
+    """Until `pid` has read all that is in its input."""
+    while fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)) != bytes(4):
+        assert os.path.exists(f"/proc/{pid}")
+        time.sleep(0.02)
 
 
 def test_output_is_shown_once_and_each_in_its_place(tmp_path: Path) -> None:
