@@ -68,9 +68,10 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
     limit = task.signal.rlim[RLIMIT_NPROC][0]
     cred = task.cred
     if len(kernel.tasks) >= min(limit, kernel.max_threads):
-        own = sum(1 for other in kernel.tasks.values() if other.cred.uid == cred.uid)
-        if own >= limit and cred.uid and not (cred.capable(CAP_SYS_RESOURCE) or cred.capable(CAP_SYS_ADMIN)):
-            raise SyscallError(errno.EAGAIN)
+        if cred.uid and not (cred.capable(CAP_SYS_RESOURCE) or cred.capable(CAP_SYS_ADMIN)):
+            own = sum(1 for other in kernel.tasks.values() if other.cred.uid == cred.uid)
+            if own >= limit:
+                raise SyscallError(errno.EAGAIN)
         if len(kernel.tasks) >= kernel.max_threads:
             raise SyscallError(errno.EAGAIN)
     if flags & CLONE_PIDFD:

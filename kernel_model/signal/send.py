@@ -69,7 +69,7 @@ def send_signal(kernel: Kernel, task: Task, info: SigInfo, *, group: bool = Fals
     if signal < SIGRTMIN:
         if pending.mask & bit:
             return True
-    elif pending.count >= task.signal.rlim[RLIMIT_SIGPENDING][0]:
+    elif queued_for(kernel, task.cred.uid) >= task.signal.rlim[RLIMIT_SIGPENDING][0]:
         if info.code != SI_USER:
             return False
         # kill(2) gets through as the bare number
@@ -77,6 +77,17 @@ def send_signal(kernel: Kernel, task: Task, info: SigInfo, *, group: bool = Fals
             return True
     enqueue(kernel, task, info, group=group)
     return True
+
+
+def queued_for(kernel: Kernel, uid: int) -> int:
+    """How many signals are queued for the tasks of a user, which RLIMIT_SIGPENDING is about (__sigqueue_alloc())."""
+    count = 0
+    for task in kernel.tasks.values():
+        if task.cred.uid == uid:
+            count += task.pending.count
+            if task.pid == task.tgid:
+                count += task.signal.shared_pending.count
+    return count
 
 
 def enqueue(kernel: Kernel, task: Task, info: SigInfo, *, group: bool) -> PendingSignals:

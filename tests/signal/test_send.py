@@ -140,11 +140,11 @@ def test_a_storm_keeps_to_the_limit_and_loses_no_realtime_signal_below_it() -> N
     for number in range(50_000):
         send_signal(kernel, task, SigInfo(abi.SIGUSR1, abi.SI_QUEUE), group=True)
         sent += send_signal(kernel, task, SigInfo(40, abi.SI_QUEUE, fields=(("value", number),)))
-    assert sent == task.pending.count == 1000
+    assert sent == task.pending.count == 999
     assert task.signal.shared_pending.count == 1
-    taken = [dequeue_signal(task, 0) for _ in range(1001)]
+    taken = [dequeue_signal(task, 0) for _ in range(1000)]
     numbers = [info.fields[0][1] for info in taken if info is not None and info.signo == 40]
-    assert numbers == list(range(1000))
+    assert numbers == list(range(999))
     assert dequeue_signal(task, 0) is None
 
 
