@@ -107,7 +107,7 @@ class EntryPath:
                 if number == NO_CALL:
                     self._number_less_return(task)
                     return
-                made = words[0]
+                made, sp, _, _ = words
                 if self._show_origin:
                     pc = words[2]
         handler = self._table.get(number) or self._resolve(number)
@@ -123,7 +123,6 @@ class EntryPath:
         except OSError as error:  # the host's word (kernel_model.host): its errno is Linux's
             result = -(error.errno or errno.EIO)
         except Blocked as blocked:
-            sp = self._read_call()[1]  # the program's: `sp` may be the handler's
             self._block(task, BlockedCall(handler, number, (a0, a1, a2, a3, a4, a5), blocked, made, pc, sp))
             return
         except KeepRegisters:

@@ -58,7 +58,7 @@ FILL_CALLBACK: Final = ctypes.CFUNCTYPE(
 )
 
 
-TLB_ENTRY: Final = struct.Struct("=QI")
+TLB_ENTRY: Final = struct.Struct("@NI")
 """`uc_tlb_entry`: the physical page, and UC_PROT_* bits."""
 
 

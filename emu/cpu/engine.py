@@ -24,6 +24,7 @@ RAM_BASE: Final = 0x1_0000_0000
 """Physical address of the guest's RAM: well away from anything an architecture treats specially."""
 _TLB_MIN_ENTRIES: Final = 256
 _TLB_MAX_ENTRIES: Final = 1 << 16
+_TLB_LEAST_FILLS: Final = 2 * _TLB_MIN_ENTRIES
 _MAP_NORESERVE: Final = 0x4000
 _U64: Final = Struct("<Q")
 R, W, X = 1, 2, 4
@@ -95,7 +96,7 @@ class UnicornCpu(ABC):
         """While code is being forgotten, the frame that the engine is told its address leads to."""
         self._code_frames = code_frames
         self._spare_contexts: list[TaskContext] = []
-        self._tlb_fills_limit = 2 * _TLB_MIN_ENTRIES
+        self._tlb_fills_limit = _TLB_LEAST_FILLS
         """After so many TLB fills there is a flush, so that the TLB may grow: two an entry, since one that is not
         nearly full then, because pages share an entry, would stay as it is."""
         self._tlb_fills_left = [self._tlb_fills_limit]
@@ -125,8 +126,8 @@ class UnicornCpu(ABC):
                     # `remove_code` asks where the code is; the program itself may not fetch from here.
                     pack(from_address(result_at), 0, RAM_BASE + removing[0], X)
                     return True
-                fills_left[0] -= 1
-                if not fills_left[0]:
+                fills_left[0] = left = fills_left[0] - 1
+                if not left:
                     flush()
                 need = need_of[access]
                 address &= page_mask
@@ -139,15 +140,16 @@ class UnicornCpu(ABC):
                         if not entry & need:
                             self._denied = (address, need)
                             return False
+                frame = entry & -4096
                 if entry & X:
                     # Never both writable and executable: a store to such a page would take the slow path for ever.
                     if entry & W:
                         entry &= ~W if need != W else ~X
-                    if entry & X and (frame := entry & -4096) not in code_frames:
+                    if entry & X and frame not in code_frames:
                         code_frames.add(frame)
                         if entry & _SHARED_KIND == _SHARED:
                             flush()  # a store through another mapping has to come by here
-                if need == W and (frame := entry & -4096) in code_frames:
+                if need == W and frame in code_frames:
                     # The engine itself notices only the first store to a page, and only at the address of the code.
                     removing[0] = frame
                     try:
@@ -160,7 +162,7 @@ class UnicornCpu(ABC):
                     result = results[result_at]
                 except KeyError:
                     result = results[result_at] = from_address(result_at)
-                pack(result, 0, RAM_BASE + (entry & -4096), entry & 7)
+                pack(result, 0, RAM_BASE + frame, entry & 7)
                 return True
             except BaseException as error:  # noqa: BLE001 (ctypes would swallow it)
                 self.fail(error)
@@ -184,12 +186,12 @@ class UnicornCpu(ABC):
         The engine's TLB changes its size at a flush only: it doubles when it was nearly full, and shrinks when it was
         nearly empty for a while. How large it is can't be asked, only guessed from how many fills there were.
         """
-        limit, left = self._tlb_fills_limit, self._tlb_fills_left[0]
-        if not left:
-            limit = min(2 * limit, 2 * _TLB_MAX_ENTRIES)
-        elif left > limit * 3 // 4:
-            limit = max(limit // 2, 2 * _TLB_MIN_ENTRIES)
-        self._tlb_fills_limit = self._tlb_fills_left[0] = limit
+        limit, left = self._tlb_fills_limit, self._tlb_fills_left
+        if not left[0]:
+            self._tlb_fills_limit = limit = min(2 * limit, 2 * _TLB_MAX_ENTRIES)
+        elif limit > _TLB_LEAST_FILLS and left[0] > limit * 3 // 4:
+            self._tlb_fills_limit = limit = max(limit // 2, _TLB_LEAST_FILLS)
+        left[0] = limit
         self.engine.flush_tlb()
 
     def flush_code(self) -> None:
@@ -276,7 +278,8 @@ class UnicornCpu(ABC):
 
     def save_context(self, context: object | None) -> object:
         """See `Cpu`. The PC is kept beside the engine's context, which has it less `_pc_bias`."""
-        self.settle()
+        if self.leaving is not None:
+            self.settle()
         if context is None:
             saved = self._spare_contexts.pop() if self._spare_contexts else TaskContext(self.engine)
         else:
@@ -290,7 +293,8 @@ class UnicornCpu(ABC):
 
     def restore_context(self, context: object) -> None:
         """See `Cpu`."""
-        self.settle()
+        if self.leaving is not None:
+            self.settle()
         assert isinstance(context, TaskContext)
         context.registers.restore()
         pc = self._pc

@@ -143,8 +143,7 @@ class Pipe:
             frame = self.frames.alloc()
             self.ram[frame : frame + done] = data
             bufs.append(PipeBuffer(frame, done, packet))
-            if self.rd_wait:
-                self.rd_wait.wake(events=POLLIN)
+            self.rd_wait.wake(events=POLLIN)
             return done
         view = memoryview(data)
         done = 0
