@@ -209,12 +209,14 @@ def lock_pi(task: Task, key: Hashable, address: UserPtr, deadline_ns: int | None
             return 0
         if only_try:
             raise SyscallError(errno.EAGAIN)
-        task.call_state = waiter = table.wait_on(task, state, address, deadline_ns)
-    return _until_locked(task, table, waiter, errno.ERESTARTNOINTR)
+        waiter = table.wait_on(task, state, address, deadline_ns)
+    return _until_locked(task, table, waiter, waiter, errno.ERESTARTNOINTR)
 
 
-def _until_locked(task: Task, table: PiTable, waiter: PiWaiter, when_interrupted: int) -> int:
-    """Wait for the lock: 0, ETIMEDOUT, or `when_interrupted`."""
+def _until_locked(
+    task: Task, table: PiTable, call_state: PiWaiter | RequeueWaiter, waiter: PiWaiter, when_interrupted: int
+) -> int:
+    """Wait for the lock, with `call_state` kept meanwhile: 0, ETIMEDOUT, or `when_interrupted`."""
     if waiter.has_lock:
         return 0
     if waiter.deadline_ns is not None and task.kernel.clock.monotonic_ns() >= waiter.deadline_ns:
@@ -227,6 +229,7 @@ def _until_locked(task: Task, table: PiTable, waiter: PiWaiter, when_interrupted
         table.leave(waiter)
         raise SyscallError(when_interrupted)
 
+    task.call_state = call_state  # not before: a wait that was over at once leaves nothing behind
     raise Blocked(queues=(waiter.queue,), deadline_ns=waiter.deadline_ns, on_signal=interrupted)
 
 
@@ -248,16 +251,15 @@ def wait_requeue_pi(
             raise SyscallError(errno.EINVAL)
         if get_user(task.mm, address, _WORD)[0] != val:
             raise SyscallError(errno.EAGAIN)
-        task.call_state = waiter = RequeueWaiter(task, keys[0], deadline_ns, keys[1], target)
+        waiter = RequeueWaiter(task, keys[0], deadline_ns, keys[1], target)
         futexes.add(waiter)
     if waiter.woken:
         return 0  # moved, and the lock was free
     if waiter.pi is not None:
-        return _until_locked(task, table, waiter.pi, errno.EAGAIN)
-    if deadline_ns is not None and waiter.deadline_ns is not None:
-        if task.kernel.clock.monotonic_ns() >= waiter.deadline_ns:
-            futexes.remove(waiter)
-            raise SyscallError(errno.ETIMEDOUT)
+        return _until_locked(task, table, waiter, waiter.pi, errno.EAGAIN)
+    if waiter.deadline_ns is not None and task.kernel.clock.monotonic_ns() >= waiter.deadline_ns:
+        futexes.remove(waiter)
+        raise SyscallError(errno.ETIMEDOUT)
 
     def interrupted() -> int:
         if waiter.woken:
@@ -267,6 +269,7 @@ def wait_requeue_pi(
         futexes.remove(waiter)
         raise SyscallError(errno.ERESTARTNOINTR)
 
+    task.call_state = waiter
     raise Blocked(queues=(waiter.queue,), deadline_ns=waiter.deadline_ns, on_signal=interrupted)
 
 

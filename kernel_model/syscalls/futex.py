@@ -119,7 +119,6 @@ def _wait(task: Task, uaddr: UserPtr, op: int, val: int, timeout: int, bitset: i
             raise SyscallError(errno.EAGAIN)
         waiter = FutexWaiter(task, key, bitset, deadline_ns)
         task.kernel.futexes.add(waiter)
-        task.call_state = waiter
     elif waiter.woken:
         return 0
     asleep = waiter
@@ -132,6 +131,7 @@ def _wait(task: Task, uaddr: UserPtr, op: int, val: int, timeout: int, bitset: i
         # QUIRK: A futex wait with a timeout that SIGCONT interrupts waits for the whole timeout again.
         raise SyscallError(errno.ERESTARTSYS if asleep.deadline_ns is None else errno.ERESTARTNOHAND)
 
+    task.call_state = asleep  # not before: a wait that was over at once leaves nothing behind
     raise Blocked(queues=(asleep.queue,), deadline_ns=asleep.deadline_ns, on_signal=interrupted)
 
 
