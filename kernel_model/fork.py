@@ -74,6 +74,8 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
                 raise SyscallError(errno.EAGAIN)
         if len(kernel.tasks) >= kernel.max_threads:
             raise SyscallError(errno.EAGAIN)
+    if flags & CLONE_SETTLS and args.tls >= kernel.arch.TLS_END:
+        raise SyscallError(errno.EPERM)
     if flags & CLONE_PIDFD:
         _announce_pidfd(task, args)
     child = copy.copy(task)

@@ -61,6 +61,8 @@ class Arch(Protocol):
     """Where st_mode, st_rdev and st_size stand in `struct stat`, for tracers."""
     EPOLL_EVENT: Struct
     """`struct epoll_event`: events, data."""
+    TLS_END: int
+    """The first address that no thread pointer may have."""
     HAS_TSC: bool
     """Is there a time stamp counter that prctl(2) knows of?"""
     HAS_TAGGED_ADDR: bool

@@ -40,6 +40,7 @@ SP_INDEX: Final = 31
 RESULT_INDEX: Final = 0
 _PSTATE_INDEX: Final = 33
 NUMBER_INDEX: Final = 8
+TLS_END: Final = 1 << 64
 HAS_TSC: Final = False
 HAS_TAGGED_ADDR: Final = True
 # nop (unwinders look one instruction back); mov x8, #139 (rt_sigreturn); svc #0: arch/arm64/kernel/vdso/sigreturn.S
