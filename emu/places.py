@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from emu import disasm
 from emu.printable import printable
 from emu.symbols import Symbol, SymbolTable
-from kernel_model.types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+from kernel_model.types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, SyscallError
 from kernel_model.vdso import VDSO_NAME
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from emu.disasm import Instruction
     from kernel_model.kernel import Kernel
     from kernel_model.mm.mm import MemoryMap
+    from kernel_model.mm.pagecache import AddressSpace
     from kernel_model.mm.vma import Vma
 
 _TABLES_KEPT: Final = 64
@@ -112,7 +113,7 @@ class Places:
                 elf = vdso.image.elf
                 table = SymbolTable(lambda offset, count: elf[offset : offset + count])
             else:
-                table = SymbolTable(lambda offset, count: mapping.read(offset, count, mapping.host.i_size))
+                table = SymbolTable(lambda offset, count: read_file(mapping, offset, count))
             self._tables[key] = table
         return table
 
@@ -141,7 +142,7 @@ class Places:
                     piece = bytes(length)
                 else:
                     size = mapping.host.i_size + PAGE_SIZE - 1 & PAGE_MASK
-                    piece = mapping.read((vma.pgoff_at(page) << PAGE_SHIFT) + offset, length, size)
+                    piece = read_file(mapping, (vma.pgoff_at(page) << PAGE_SHIFT) + offset, length, size)
             yield piece
             if len(piece) < length:
                 return
@@ -172,6 +173,19 @@ class Places:
                 self._decoded.clear()
             instruction = self._decoded[key] = disasm.first(self._arch, code, address)
             return instruction
+
+
+def read_file(mapping: AddressSpace, offset: int, count: int, size: int | None = None) -> bytes:
+    """Up to `count` bytes of a file, fewer at its end (`size`, if that is not its own); none where it can't be read.
+
+    `offset` may come from the file itself, and be anything; what lies behind it may fail.
+    """
+    if offset < 0:
+        return b""
+    try:
+        return mapping.read(offset, count, mapping.host.i_size if size is None else size)
+    except SyscallError:
+        return b""
 
 
 def file_of(vma: Vma) -> str:

@@ -8,6 +8,7 @@ from io import BytesIO
 from struct import Struct, error
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from emu.places import read_file
 from emu.step.arch import STYLES, mnemonic
 from kernel_model.mm.vma import VM_EXEC
 from kernel_model.types import PAGE_SHIFT, U64_MASK
@@ -314,7 +315,7 @@ class Unwinder:
         mapping = vma.mapping
         if mapping is None or vma.vm_file is None:
             return None
-        return lambda offset, count: mapping.read(offset, count, mapping.host.i_size)
+        return lambda offset, count: read_file(mapping, offset, count)
 
 
 def _segments(read: Read) -> list[tuple[int, ...]]:

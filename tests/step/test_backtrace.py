@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from pathlib import Path
 
 import pytest
@@ -106,11 +107,32 @@ HOSTILE = {
 @pytest.mark.parametrize("rules", [pytest.param(text, id=name.replace(" ", "-")) for name, text in HOSTILE.items()])
 def test_tables_that_mean_no_good(rules: str, tmp_path: Path) -> None:
     """They are as if they were not there."""
-    function = ".type {0},@function\n{0}: .cfi_startproc\n" + rules + "{1}\n.cfi_endproc\n.size {0},.-{0}\n"
-    text = ".globl _start\n" + function.format("_start", "call leaf\nnop") + function.format("leaf", "nop\nhlt")
-    (tmp_path / "hostile.S").write_text(text)
-    program = tmp_path / "hostile"
-    compile_to(tmp_path / "hostile.S", "x86_64-linux-musl", ("-nostdlib", "-static", "-Wl,--eh-frame-hdr"), program)
-    seen = transcript(*QUIET, program, commands="break leaf\nc\nbt\n")
+    seen = transcript(*QUIET, _program(rules, tmp_path), commands="break leaf\nc\nbt\n")
     assert seen.status == 0
     assert backtraces(seen.stdout.decode()) == [["leaf", "_start"]]
+
+
+def test_an_entry_before_the_file(tmp_path: Path) -> None:
+    """What it has in common with others is said to lie at a negative offset."""
+    program = _program("", tmp_path)
+    data = bytearray(program.read_bytes())
+    for header in struct.iter_unpack("<IIQQQQQQ", data[64 : 64 + 56 * data[56]]):
+        if header[0] == 0x6474E550:  # PT_GNU_EH_FRAME
+            offset = header[2]
+    (count,) = struct.unpack_from("<I", data, offset + 8)
+    for _, entry in struct.iter_unpack("<ii", data[offset + 12 : offset + 12 + 8 * count]):
+        struct.pack_into("<I", data, offset + entry + 4, 0x7FFF_FFFF)
+    program.write_bytes(data)
+    seen = transcript(*QUIET, program, commands="break leaf\nc\nbt\n")
+    assert (seen.status, seen.stderr) == (0, b"")
+    assert backtraces(seen.stdout.decode()) == [["leaf", "_start"]]
+
+
+def _program(rules: str, folder: Path) -> Path:
+    """Two functions with these rules for unwinding, of which one calls the other."""
+    function = ".type {0},@function\n{0}: .cfi_startproc\n" + rules + "{1}\n.cfi_endproc\n.size {0},.-{0}\n"
+    text = ".globl _start\n" + function.format("_start", "call leaf\nnop") + function.format("leaf", "nop\nhlt")
+    (folder / "hostile.S").write_text(text)
+    program = folder / "hostile"
+    compile_to(folder / "hostile.S", "x86_64-linux-musl", ("-nostdlib", "-static", "-Wl,--eh-frame-hdr"), program)
+    return program
