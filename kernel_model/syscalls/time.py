@@ -233,8 +233,12 @@ def _sleep_for(task: Task, clock: int, seconds: int, nanoseconds: int, rmtp: Use
     end_ns = task.call_state
     if not isinstance(end_ns, int):
         end_ns = task.kernel.clock.now_ns(clock, task) + seconds * abi.NSEC_PER_SEC + nanoseconds
-        end_ns = task.call_state = min(end_ns, abi.KTIME_MAX_NS)
-    return sleep_until(task, clock, end_ns, rmtp)
+        end_ns = min(end_ns, abi.KTIME_MAX_NS)
+    try:
+        return sleep_until(task, clock, end_ns, rmtp)
+    except Blocked:
+        task.call_state = end_ns  # not before: a sleep that is over at once leaves nothing behind
+        raise
 
 
 @syscall()
