@@ -316,6 +316,8 @@ class Recorder:
             return "vdso"
         if event.number & REDIRECT:
             return "flag"
+        if event.number == NO_CALL:
+            return "no-call"
         return "exit" if event.name in _NEVER else "not-chosen"
 
     def _waits(self, event: CallWaits) -> None:

@@ -70,7 +70,7 @@ class Story:
     code: tuple[Instruction, ...] = ()
     """The instruction before the site (where it can be told), the site's own, and the one behind it."""
     reason: str = ""
-    """Why a call did not bounce: bare, exit, vdso, no-vdso, flag, not-chosen."""
+    """Why a call did not bounce: bare, exit, vdso, no-vdso, flag, no-call, not-chosen."""
     compared: int = 0
     """What was compared with the vDSO's bounds."""
     vdso: tuple[int, int] = (0, 0)

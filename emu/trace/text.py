@@ -33,6 +33,7 @@ _REASONS: Final = {
     "vdso": "made by the vDSO itself: a real call",
     "no-vdso": "no vDSO is mapped here: a real call",
     "flag": "bit 29 of the number is set outside the vDSO: not bounced",
+    "no-call": "the number that stands for no call never bounces",
     "not-chosen": "not one of --bounce-set: a real call",
 }
 _ENDINGS: Final = {

@@ -173,6 +173,18 @@ def test_names_that_would_write_to_the_terminal(tmp_path: Path) -> None:
     assert b"\033" not in seen.stderr
 
 
+def test_why_a_number_does_not_bounce(tmp_path: Path) -> None:
+    (tmp_path / "numbers.c").write_text(
+        "#include <unistd.h>\n#include <sys/syscall.h>\n"
+        "int main(void) { syscall(0x1fffffff); syscall(SYS_getppid | 0x20000000); return 0; }\n"
+    )
+    compile_to(tmp_path / "numbers.c", "x86_64-linux-musl", FLAGS, tmp_path / "numbers")
+    out = tmp_path / "out"
+    assert run(trace("--format", "jsonl", "-o", out, tmp_path / "numbers"), cwd=tmp_path).status == 0
+    calls = [record["reason"] for record in records(out) if record["type"] == "call"]
+    assert calls == ["no-call", "flag", "exit"]
+
+
 def test_every_option_has_a_word() -> None:
     from emu.cli.machine_options import machine_options_of
     from emu.cli.trace import trace as command
