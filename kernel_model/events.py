@@ -184,7 +184,8 @@ Listener = Callable[[Event], None]
 class EventStream:
     """The one stream. `active` is true while anybody listens to all of it; test it before building an event.
 
-    Faults and deliveries of signals are rare: they may be listened to alone (`watched`), which costs calls nothing.
+    Faults, and signals that take their default action, are rare: they may be listened to alone (`watched`), which costs
+    calls and handlers of signals nothing.
     """
 
     def __init__(self) -> None:

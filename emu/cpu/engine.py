@@ -233,14 +233,16 @@ class UnicornCpu(ABC):
 
     def read_gregs_bytes(self) -> bytes:
         """See `Cpu`."""
-        self.settle()
+        if self.leaving is not None:
+            self.settle()
         gregs = self._gregs
         binding.read_registers(*gregs.args)
         return gregs.values.tobytes()
 
     def write_gregs_bytes(self, data: bytes | bytearray) -> None:
         """See `Cpu`."""
-        self.settle()
+        if self.leaving is not None:
+            self.settle()
         gregs = self._gregs
         gregs.values[:] = data
         binding.write_registers(*gregs.args)

@@ -315,7 +315,8 @@ class X8664Cpu(UnicornCpu):
         """See `Cpu`."""
         if not self._pc_bias:
             return super().read_gregs_bytes()
-        self.settle()
+        if self.leaving is not None:
+            self.settle()
         gregs = self._gregs
         self._read_batch(*gregs.args)
         values = gregs.values
@@ -324,7 +325,8 @@ class X8664Cpu(UnicornCpu):
 
     def write_gregs_bytes(self, data: bytes | bytearray) -> None:
         """See `Cpu`."""
-        self.settle()
+        if self.leaving is not None:
+            self.settle()
         gregs = self._gregs
         values = gregs.values
         values[:] = data

@@ -177,5 +177,5 @@ def _handle_signal(kernel: Kernel, task: Task, info: SigInfo, action: SigAction)
     task.blocked = blocked & ~UNBLOCKABLE
     if task.sas.flags & SS_AUTODISARM:
         task.sas = SigAltStack(flags=SS_DISABLE)
-    if kernel.events.watched:
-        kernel.events.emit_rare(SignalDelivered(task, info.signo, action.handler, info))
+    if kernel.events.active:
+        kernel.events.emit(SignalDelivered(task, info.signo, action.handler, info))

@@ -123,7 +123,8 @@ def _complete(kernel: Kernel, task: Task, bit: int, *, group: bool) -> None:
         kernel.sched.unpark(task.signal)
     elif task is kernel.current and bit & ~task.blocked and task.exit_code is None:
         kernel.signal_work = True
-        kernel.sched.wake(task)
+        if task.blocked_call is not None:
+            kernel.sched.wake(task)
         return
     for candidate in [task, *(threads_beside(task) if group else ())]:
         if candidate.exit_code is None and (bit & ~candidate.blocked or bit & KILL_BIT):
