@@ -26,7 +26,7 @@ def find_leaks(kernel: Kernel) -> list[str]:
     """One line for each kind of thing that nobody gave back; the machine has ended."""
     gc.unfreeze()  # the collector does not tell of what was frozen
     gc.collect()
-    found = [f"task {task.pid} is not gone" for task in kernel.tasks.values() if task.exit_code is None]
+    found = list(_lost_tasks(kernel))
     spaces: list[AddressSpace] = []
     for thing in gc.get_objects():
         if isinstance(thing, File) and thing.f_count:
@@ -37,6 +37,15 @@ def find_leaks(kernel: Kernel) -> list[str]:
         elif isinstance(thing, AddressSpace):
             spaces.append(thing)
     return [*found, *_lost_frames(kernel, spaces)]
+
+
+def _lost_tasks(kernel: Kernel) -> Iterator[str]:
+    """Tasks that run on, and those that had ended and that no parent could have waited for."""
+    for task in kernel.tasks.values():
+        if task.exit_code is None:
+            yield f"task {task.pid} is not gone"
+    for pid in kernel.lost_pids:
+        yield f"task {pid} has ended and is nobody's child"
 
 
 def _lost_frames(kernel: Kernel, spaces: list[AddressSpace]) -> Iterator[str]:

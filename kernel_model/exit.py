@@ -172,6 +172,11 @@ def _end_machine(kernel: Kernel) -> None:
     zap_pid_ns_processes()).
     """
     # QUIRK: When the first process ends the machine ends: what it left in the background is killed.
+    for task in kernel.tasks.values():
+        if task.exit_code is not None and task.pid != kernel.init_tgid and not task.signal.threads:
+            parent = kernel.tasks.get(task.signal.parent_tgid)
+            if parent is None or task.pid not in parent.signal.children:
+                kernel.lost_pids.append(task.pid)
     for task in list(kernel.tasks.values()):
         if task.exit_code is None:
             exit_group(task, SIGKILL)

@@ -118,6 +118,8 @@ class Kernel:
         self.last_pid = 0
         """The last pid given out; `init_tgid` is the first process's, with which the machine ends."""
         self.init_tgid = 0
+        self.lost_pids: list[int] = []
+        """Processes that had ended when the machine did, and that no parent could have waited for (`audit`)."""
         self.max_threads = max(_MIN_THREADS, frames.total_frames // _FRAMES_PER_THREAD)
         """No more tasks than this; a machine with little memory can't keep many (kernel/fork.c:set_max_threads())."""
         self.any_stopped = False
