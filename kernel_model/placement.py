@@ -117,12 +117,15 @@ class Chooser:
         top = [0] * self._kernel.cpu_count
         for task in queue:
             top[task.cpu] = max(top[task.cpu], priority(task))
-        held_back = [i for i, task in enumerate(queue) if priority(task) < top[task.cpu]]
+        ready: list[int] = []
+        held_back: list[int] = []
+        for i, task in enumerate(queue):
+            (held_back if priority(task) < top[task.cpu] else ready).append(i)
         if not held_back:
             self._rt_slices = 0
-            return list(range(len(queue)))
+            return ready
         self._rt_slices += 1
         if self._rt_slices > _RT_SLICES:
             self._rt_slices = 0
             return held_back
-        return [i for i in range(len(queue)) if i not in held_back]
+        return ready
