@@ -226,8 +226,7 @@ class UnixSocket(Socket):
             raise SyscallError(errno.EINVAL)
         (family,) = abi.SA_FAMILY.unpack_from(name)
         if family == abi.AF_UNSPEC and self.type == abi.SOCK_DGRAM:
-            self.peer = None
-            self.connected = False
+            self._disconnect()
             return 0
         if family != abi.AF_UNIX or len(name) == abi.SA_FAMILY.size:
             raise SyscallError(errno.EINVAL)
@@ -236,6 +235,17 @@ class UnixSocket(Socket):
         if name[abi.UNIX_PATH_OFFSET]:
             path_at(task, AT_FDCWD, name[abi.UNIX_PATH_OFFSET :].split(b"\0", 1)[0])
         raise SyscallError(errno.ECONNREFUSED)
+
+    def _disconnect(self) -> None:
+        """A datagram socket has no peer any longer; what came from it is lost (unix_dgram_disconnected())."""
+        other, self.peer = self.peer, None
+        self.connected = False
+        if other is not None and self.queue:
+            files = self._purge()
+            if not other.dead and other.peer is self:
+                other.err = errno.ECONNRESET
+                other.wq.wake(events=POLLERR)
+            self._put_files(files)
 
     # -- receiving ----------------------------------------------------------------------------------------------------
     def receive(self, task: Task, count: int, flags: int, like: Ucred | None) -> Received | None:
@@ -364,9 +374,7 @@ class UnixSocket(Socket):
         """unix_release_sock(): what was sent to it is lost."""
         self.dead = True
         unread = bool(self.queue)
-        files: list[File] = []
-        while self.queue:
-            files += self._taken(self.queue.popleft())
+        files = self._purge()
         other, self.peer = self.peer, None
         if other is not None:
             if self._connection_based:
@@ -375,6 +383,13 @@ class UnixSocket(Socket):
                     other.err = errno.ECONNRESET
             other.wq.wake()
         self._put_files(files)
+
+    def _purge(self) -> list[File]:
+        """Throw away what was sent to it; the files among it."""
+        files: list[File] = []
+        while self.queue:
+            files += self._taken(self.queue.popleft())
+        return files
 
     def _put_files(self, files: list[File]) -> None:
         """Give back what was on its way to this socket. A socket there may hold another, and so on as deep as a program

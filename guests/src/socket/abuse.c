@@ -70,6 +70,20 @@ static void huge(void)
             CHECK(!"ENOBUFS");
 }
 
+/* A datagram socket turns from its peer: what was on its way is lost, and the peer is told. */
+static void turns_away(void)
+{
+    int s[2];
+    char data[8];
+    struct sockaddr nobody = { .sa_family = AF_UNSPEC };
+    WANT(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, s), 0);
+    WANT(send(s[0], "ab", 2, 0), 2);
+    WANT(connect(s[1], &nobody, sizeof nobody), 0);
+    FAILS(recv(s[1], data, sizeof data, 0), EAGAIN);
+    FAILS(recv(s[0], data, sizeof data, 0), ECONNRESET);
+    FAILS(recv(s[0], data, sizeof data, 0), EAGAIN);
+}
+
 int main(void)
 {
     guest_start();
@@ -80,5 +94,6 @@ int main(void)
         no_room(credentials, page);
     }
     huge();
+    turns_away();
     return guest_end();
 }
