@@ -32,6 +32,9 @@ class Cpu(Protocol):
     def read_call(self) -> CallRegisters:
         """The registers of a trapped system call, read in one go."""
 
+    def resume_call(self) -> None:
+        """A call that blocked is over, maybe after other traps: `write_result` comes next and is for it."""
+
     def write_result(self, value: int) -> None:
         """Return `value` (its low 64 bits) from the trapped call as the architecture does (x0; rax, rcx, r11)."""
 

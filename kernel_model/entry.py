@@ -311,7 +311,7 @@ class EntryPath:
             self._exit(task, gone, call.number, args)
             return False
         task.call_state = None
-        self._read_call()  # where and with which flags this task returns
+        self._cpu.resume_call()
         self._write_result(result)
         kernel = self.kernel
         if (

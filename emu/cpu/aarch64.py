@@ -136,6 +136,9 @@ class Aarch64Cpu(UnicornCpu):
         _ONE(result.values, 0, value)
         self._write_batch(*result.args)
 
+    def resume_call(self) -> None:
+        """See `Cpu`: the result is a register and nothing else."""
+
     def set_counter(self, read_ns: Callable[[], int]) -> None:
         """See `UnicornCpu`: CNTVCT_EL0 is the host's CLOCK_MONOTONIC already."""
 

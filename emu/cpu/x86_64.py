@@ -278,6 +278,10 @@ class X8664Cpu(UnicornCpu):
         _THREE(result.values, 0, value, self._pc_after, self._flags)
         self._write_batch(*result.args)
 
+    def resume_call(self) -> None:
+        """See `Cpu`: where and with which flags the task returns."""
+        self.read_call()
+
     def _make_enter(self) -> Callable[[int, int, int, int], None]:
         entered = (REG_RSP, REG_RIP, REG_RCX, _R[3])
         batch = RegisterBatch(self.engine.handle, entered)

@@ -50,6 +50,9 @@ class IdleCpu:
     def read_call(self) -> CallRegisters:
         return (0, self.gregs[self.sp_index], self.gregs[self.pc_index], self.gregs[-1], 0, 0, 0, 0, 0, 0)
 
+    def resume_call(self) -> None:
+        pass
+
     def write_result(self, value: int) -> None:
         self.results.append(value)
 
