@@ -111,8 +111,7 @@ def sys_sigaltstack(task: Task, uss: kinds.StackT, uoss: kinds.OutStackT) -> int
 
 @syscall()
 def sys_rt_sigreturn(task: Task) -> int:
-    """rt_sigreturn(2): back from a handler. A frame that is not sound is SIGSEGV."""
-
+    """rt_sigreturn(2): back from a handler. A frame that is not sound is SIGSEGV, and the call has returned 0."""
     ops = signal_ops(task.kernel.arch.NAME)
     task.restart_block = None
     try:
@@ -120,6 +119,7 @@ def sys_rt_sigreturn(task: Task) -> int:
     except SyscallError:
         signal, code, address = ops.bad_frame(task)
         force_signal(task.kernel, task, SigInfo(signal, code, fields=(("addr", address),)))
+        return 0
     raise KeepRegisters
 
 

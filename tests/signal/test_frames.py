@@ -73,6 +73,8 @@ def leave(model: Model) -> None:
 )
 def test_there_and_back(arch: str, regs: list[int], noise: bytes, mask: int, shift: int, onstack: bool) -> None:
     model, top = machine(arch)
+    if arch == "aarch64":
+        regs[model.kernel.arch.PC_INDEX] &= -4  # an odd one is SIGBUS
     load(model, regs, top - (shift & -16 if arch == "aarch64" else shift), noise)
     if onstack:
         area = model.alloc(STACK_BYTES)
@@ -232,15 +234,11 @@ def test_aarch64_records_may_go_on_elsewhere() -> None:
 
 
 def test_x86_frames_that_linux_refuses() -> None:
-    for where, data in (
-        (48 + 144, (0x2B).to_bytes(2, "little")),  # not the code segment
-        (48 + 184, (0x1008).to_bytes(8, "little")),  # floating-point state that is not there
-    ):
-        model, top = machine("x86_64")
-        load(model, [0] * 34, top - 64, b"")
-        sp = enter(model)
-        copy_to_user(model.task.mm, sp + where, data)
-        refused(model)
+    model, top = machine("x86_64")
+    load(model, [0] * 34, top - 64, b"")
+    sp = enter(model)
+    copy_to_user(model.task.mm, sp + 48 + 184, (0x1008).to_bytes(8, "little"))  # floating-point state that is not there
+    refused(model)
     model, top = machine("x86_64")
     load(model, [0] * 34, top - 64, b"")
     sp = enter(model)
