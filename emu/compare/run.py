@@ -98,6 +98,7 @@ def run(name: str, options: MachineOptions, given: SharedInput, sink: Sink, *, d
     killed_by = (machine.task.exit_code or 0) & 0x7F
     machine.cpu.ram.release(0, machine.cpu.ram.size_bytes)
     machine.cpu.engine.close()
+    host.close_trees()
     return Run(
         name, kernel.arch.NAME, machine.status(), killed_by, machine.timed_out, host.outputs, files, meter.costs,
         meter.signals,

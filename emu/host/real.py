@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
+    from emu.host.tree import DirHostTree
     from kernel_model.host import HostTree
 
 # Clock ids are the same for every Linux; what another host lacks is made of what it has.
@@ -28,6 +29,7 @@ class RealHost(HostStreams):
         self.on_timer: Callable[[], None] | None = None
         """Called when what `interrupt_after` asked for is due, **from another thread**."""
         self._timer: threading.Timer | None = None
+        self._trees: list[DirHostTree] = []
 
     def identity(self) -> HostIdentity:
         """See `Host`."""
@@ -48,7 +50,14 @@ class RealHost(HostStreams):
         """See `Host`."""
         from emu.host.tree import DirHostTree
 
-        return DirHostTree(path, writable=writable)
+        tree = DirHostTree(path, writable=writable)
+        self._trees.append(tree)
+        return tree
+
+    def close_trees(self) -> None:
+        """Close the guest's files, which reports of a run that is over still read: nobody looks at it any more."""
+        for tree in self._trees:
+            tree.close()
 
     def interrupt_after(self, delay_ns: int | None) -> None:
         """See `Host`."""

@@ -92,6 +92,7 @@ class DirHostTree:
 
     def __init__(self, path: str, *, writable: bool = False) -> None:
         self.writable = writable
+        self._root_fd = -1
         self._nodes: dict[HostNode, _Node] = {}
         self._next = 2
         self._directories = _Descriptors(_DIRECTORY_FDS)
@@ -119,7 +120,13 @@ class DirHostTree:
             for fd in kept.values():
                 os.close(fd)
             kept.clear()
-        os.close(self._root_fd)
+        if self._root_fd >= 0:
+            os.close(self._root_fd)
+            self._root_fd = -1
+
+    def __del__(self) -> None:
+        """As a file object: what nobody closed is closed when nobody can use it any more."""
+        self.close()
 
     # -- descriptors -------------------------------------------------------------------------------------------------
     def _directory_fd(self, node: HostNode) -> int:
