@@ -71,9 +71,8 @@ class EntryPath:
             self._in_task_page = options.in_task_page
             self._chosen = options.numbers
             self._never_bounced = kernel.table.numbers_of("exit", "exit_group") | {NO_CALL}
-            # The calls that bounce, of those that there are, where the frame goes on the stack
-            usual = () if options.in_task_page else filter(self._bounces, kernel.table.numbers())
-            self._usual = frozenset(usual)
+            # Of the calls that there are, those that bounce: looked up in one go
+            self._usual = frozenset(filter(self._bounces, kernel.table.numbers()))
 
     # -- system calls -------------------------------------------------------------------------------------------------
     def syscall(self) -> None:
@@ -84,19 +83,7 @@ class EntryPath:
         if self._bouncing:
             mm = task.mm
             if not mm.vdso <= pc - self._check_bytes < mm.vdso_end:  # an old-style call
-                if number in self._usual and mm.vdso:  # in line, for it is what nearly every call begins with
-                    frame = sp - self._reserved_bytes & ALIGN_MASK
-                    offset = frame & PAGE_OFFSET
-                    page = mm.pt.get(frame - offset, 0)
-                    if page & W and offset <= LAST_WHOLE and (at := page & PAGE_MASK) not in mm.code_frames:
-                        PACK_FRAME(mm.ram, at + offset, made, sp, pc, flags)
-                        stats = self._stats
-                        stats.bounces += 1
-                        self._enter_handler(mm.vdso_handler, frame, pc, flags)
-                        if sp & 15 > stats.alignment_bytes_max or self._events.active or self.kernel.signal_work:
-                            self._bounced(task, frame, (made, sp, pc, flags))
-                        return
-                if mm.vdso and self._bounces(number):
+                if mm.vdso and (number in self._usual or self._bounces(number)):
                     self._bounce(task, made, sp, pc, flags)
                     return
             elif number & REDIRECT:  # a flagged call: pop first, then call
@@ -147,22 +134,33 @@ class EntryPath:
 
     def _bounce(self, task: Task, made: int, sp: int, pc: int, flags: int) -> None:
         """Push the frame, set PC to the handler, return to user mode. Nothing is executed."""
+        mm = task.mm
+        stats = self._stats
         frame = task.task_page if self._in_task_page else sp - self._reserved_bytes & ALIGN_MASK
-        try:
-            push_frame(task.mm, frame, made, sp, pc, flags)
-        except BadFrame as bad:
-            self._bad_frame(task, frame, bad, pc - self._insn_bytes, PROT_WRITE)
-            return
-        self._stats.bounces += 1
-        handler = task.mm.vdso_handler
-        if self._in_task_page:
-            cpu = self.kernel.cpu
-            gregs = cpu.read_gregs()
-            self._arch.enter_with_page(gregs, handler, frame, pc, flags)
-            cpu.write_gregs(gregs)
+        offset = frame & PAGE_OFFSET
+        page = mm.pt.get(frame - offset, 0)
+        if page & W and offset <= LAST_WHOLE and (at := page & PAGE_MASK) not in mm.code_frames:
+            PACK_FRAME(mm.ram, at + offset, made, sp, pc, flags)
         else:
-            self._enter_handler(handler, frame, pc, flags)
-        self._bounced(task, frame, (made, sp, pc, flags))
+            try:
+                push_frame(mm, frame, made, sp, pc, flags)
+            except BadFrame as bad:
+                self._bad_frame(task, frame, bad, pc - self._insn_bytes, PROT_WRITE)
+                return
+        stats.bounces += 1
+        if self._in_task_page:
+            self._enter_with_page(mm.vdso_handler, frame, pc, flags)
+        else:
+            self._enter_handler(mm.vdso_handler, frame, pc, flags)
+        if sp & 15 > stats.alignment_bytes_max or self._events.active or self.kernel.signal_work:
+            self._bounced(task, frame, (made, sp, pc, flags))
+
+    def _enter_with_page(self, handler: int, frame: int, pc: int, flags: int) -> None:
+        """Go on at `handler`, which is told by a register that its frame is in the task's own page."""
+        cpu = self.kernel.cpu
+        gregs = cpu.read_gregs()
+        self._arch.enter_with_page(gregs, handler, frame, pc, flags)
+        cpu.write_gregs(gregs)
 
     def _bounced(self, task: Task, frame: int, words: SyscallFrame) -> None:
         """Tell who listens; a signal that came in meanwhile is delivered now, not after the real call."""
