@@ -39,7 +39,7 @@ OWN_LIST = {
     "__kernel_bounce", "__kernel_bounce_task_page", "__kernel_bounce_return", "__kernel_bounce_return_task_page",
     "__kernel_syscall",
 }  # fmt: skip
-OWN_EXTRA = {"aarch64": {"__kernel_time", "__kernel_getcpu"}, "x86_64": {"__kernel_bounce_user"}}
+OWN_EXTRA = {"aarch64": {"__kernel_time", "__kernel_getcpu"}, "x86_64": {"__kernel_bounce_user", "__kernel_rt_sigreturn"}}
 
 
 @each_arch
@@ -146,6 +146,8 @@ def test_the_code_of_the_specification() -> None:
     place = image.symbols["__kernel_bounce"]
     assert image.elf[place : place + 8] == bytes.fromhex("8d80000000200f05")  # lea eax, [rax + 0x20000000]; syscall
     assert image.sigreturn == 0
+    place = image.symbols["__kernel_rt_sigreturn"]
+    assert image.elf[place - 1 : place + 9] == bytes.fromhex("9048c7c00f0000000f05")  # nop; mov rax, 15; syscall
 
 
 def test_which_calls_stay_flagged() -> None:
@@ -157,10 +159,11 @@ def test_which_calls_stay_flagged() -> None:
     assert flagged - {15, 56, 57, 58, 435, 9, 11, 25, 10, 28} == {30, 67, 216, 329}
 
 
-def test_no_unwind_entry_for_rt_sigreturn() -> None:
-    image = load("aarch64")
-    rows = unwind_rows("aarch64", image.elf)
-    before = max(address for address in rows if address <= image.sigreturn)
+@each_arch
+def test_no_unwind_entry_for_rt_sigreturn(arch: str) -> None:
+    image = load(arch)
+    rows = unwind_rows(arch, image.elf)
+    before = max(address for address in rows if address <= image.symbols["__kernel_rt_sigreturn"])
     assert rows[before] == ""
 
 
