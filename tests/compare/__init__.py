@@ -1,0 +1,1 @@
+"""`uabi-emu compare`, beyond its command line (`tests/cli/test_compare.py`)."""
