@@ -18,6 +18,7 @@ from kernel_model.fs.streams import open_streams
 from kernel_model.signal.sighand import SighandStruct, SignalStruct
 from kernel_model.task import FsStruct, Task
 from kernel_model.types import SyscallError
+from kernel_model.ucounts import alloc_ucounts, count_task
 
 if TYPE_CHECKING:
     from kernel_model.kernel import Kernel
@@ -38,6 +39,7 @@ def make_first_task(kernel: Kernel) -> Task:
     root = kernel.mounts.root
     # Like Linux's own first process it has no memory until its execve.
     no_memory = cast("MemoryMap", None)
+    ucounts = alloc_ucounts(kernel, identity.uid)
     task = Task(
         kernel=kernel,
         pid=FIRST_PID,
@@ -47,10 +49,11 @@ def make_first_task(kernel: Kernel) -> Task:
         fs=FsStruct(root, root),
         cred=Cred.of(identity.uid, identity.gid, identity.groups),
         sighand=SighandStruct(),
-        signal=SignalStruct(FIRST_PID, FIRST_PID, FIRST_PID, rlim=default_limits()),
+        signal=SignalStruct(ucounts, FIRST_PID, FIRST_PID, FIRST_PID, rlim=default_limits()),
         start_time_ns=kernel.clock.now_ns(CLOCK_BOOTTIME),
     )
     kernel.tasks[task.pid] = task
+    count_task(task)
     kernel.current = task
     kernel.last_pid = kernel.init_tgid = task.pid
     return task

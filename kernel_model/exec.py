@@ -25,6 +25,7 @@ from kernel_model.mm.mm import MemoryMap
 from kernel_model.mm.uaccess import copy_from_user_partial, get_user, strncpy_from_user
 from kernel_model.signal.sighand import SigAction, SigAltStack, SighandStruct
 from kernel_model.types import PAGE_SIZE, KeepRegisters, SyscallError, TaskExit, UserPtr
+from kernel_model.ucounts import check_execve
 
 if TYPE_CHECKING:
     from kernel_model.binfmt import ProgramPlan
@@ -118,6 +119,7 @@ def do_execve(task: Task, dfd: int, filename: UserPtr, argv: UserPtr, envp: User
     Order as fs/exec.c:do_execveat_common(): the name, the file, then the strings.
     """
     name = getname(task, filename, empty_ok=bool(flags & AT_EMPTY_PATH))
+    check_execve(task)
     bprm = _alloc_bprm(task, dfd, name, flags)
     try:
         limit = _arg_limit(task)

@@ -12,6 +12,7 @@ from kernel_model.mm.uaccess import put_user
 from kernel_model.signal.send import send_signal
 from kernel_model.signal.sighand import SigInfo
 from kernel_model.types import SyscallError, UserPtr
+from kernel_model.ucounts import uncount_task
 
 if TYPE_CHECKING:
     from kernel_model.kernel import Kernel
@@ -49,6 +50,7 @@ def do_exit(task: Task, code: int) -> None:
         kernel.events.emit(TaskExited(task, task.exit_code))
     if task.pid != task.tgid:
         del kernel.tasks[task.pid]
+        uncount_task(task)
     if kernel.pidfds:
         _wake_pidfds(task)
     if not signal.threads:
@@ -74,6 +76,8 @@ def kill_other_threads(task: Task) -> None:
             do_exit(other, 0)
     if task.pid != task.tgid:
         kernel = task.kernel
+        uncount_task(kernel.tasks[task.tgid])  # the old leader; what is pending for the process is the new one's
+        task.signal.shared_pending.charge(task.ucounts)
         kernel.tasks.pop(task.pid, None)
         task.pid = task.tgid
         kernel.tasks[task.pid] = task
@@ -213,7 +217,8 @@ def _wake_pidfds(task: Task) -> None:
 def release_task(leader: Task) -> None:
     """The last trace of a process goes."""
     tasks = leader.kernel.tasks
-    tasks.pop(leader.pid, None)
+    if tasks.pop(leader.pid, None) is not None:
+        uncount_task(leader)
     if leader.kernel.pidfds:
         _wake_pidfds(leader)
     parent = tasks.get(leader.signal.parent_tgid)

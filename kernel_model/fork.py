@@ -17,6 +17,7 @@ from kernel_model.mm.uaccess import put_user
 from kernel_model.signal.sighand import PendingSignals, SigAltStack, SighandStruct, SignalStruct
 from kernel_model.task import FsStruct, Rseq, Task
 from kernel_model.types import SyscallError, UserPtr
+from kernel_model.ucounts import count_task
 from kernel_model.wait import WaitQueue
 
 if TYPE_CHECKING:
@@ -65,25 +66,23 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
     flags = args.flags
     _check(task, args)
     kernel = task.kernel
-    limit = task.signal.rlim[RLIMIT_NPROC][0]
     cred = task.cred
-    if len(kernel.tasks) >= min(limit, kernel.max_threads):
+    if task.ucounts.processes >= task.signal.rlim[RLIMIT_NPROC][0]:
         if cred.uid and not (cred.capable(CAP_SYS_RESOURCE) or cred.capable(CAP_SYS_ADMIN)):
-            own = sum(1 for other in kernel.tasks.values() if other.cred.uid == cred.uid)
-            if own >= limit:
-                raise SyscallError(errno.EAGAIN)
-        if len(kernel.tasks) >= kernel.max_threads:
             raise SyscallError(errno.EAGAIN)
+    if len(kernel.tasks) >= kernel.max_threads:
+        raise SyscallError(errno.EAGAIN)
     if flags & CLONE_SETTLS and args.tls >= kernel.arch.TLS_END:
         raise SyscallError(errno.EPERM)
     if flags & CLONE_PIDFD:
         _announce_pidfd(task, args)
+    task.nproc_exceeded = False
     child = copy.copy(task)
     child.pid = _alloc_pid(kernel)
     child.cred = task.cred.copy()
     _copy_shared(task, child, flags)
     _copy_signals(task, child, args)
-    child.pending = PendingSignals()
+    child.pending = PendingSignals(child.ucounts)
     child.saved_sigmask = None
     child.restart_block = None
     child.call_state = None
@@ -115,6 +114,7 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
         from kernel_model.placement import place
 
         place(child)
+    count_task(child)
     if child.pid == child.tgid:
         kernel.tasks[child.signal.parent_tgid].signal.children[child.pid] = None
     if flags & CLONE_PIDFD:
@@ -212,8 +212,8 @@ def _copy_signals(task: Task, child: Task, args: CloneArgs) -> None:
         child.tgid = child.pid
         sibling = flags & CLONE_PARENT
         child.signal = SignalStruct(
-            child.pid, old.pgrp, old.session, old.parent_tgid if sibling else task.tgid, rlim=dict(old.rlim),
-            nice=old.nice, oom_score_adj=old.oom_score_adj,
+            child.ucounts, child.pid, old.pgrp, old.session, old.parent_tgid if sibling else task.tgid,
+            rlim=dict(old.rlim), nice=old.nice, oom_score_adj=old.oom_score_adj,
             exit_signal=old.exit_signal if sibling else args.exit_signal,
         )  # fmt: skip
         if not flags & CLONE_VM:

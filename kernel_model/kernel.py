@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kernel_model.signal.sighand import SignalStruct
     from kernel_model.task import Task
     from kernel_model.timekeeping import Timekeeper
+    from kernel_model.ucounts import UserCounts
     from kernel_model.vdso import Vdso
 
 # kernel/fork.c: a stack of four pages for each, in an eighth of the memory
@@ -105,6 +106,8 @@ class Kernel:
         """Logical CPUs, which is what the guest is told of; in truth one engine runs every task in turn."""
         self.chance = self.random.chance
         self.tasks: dict[int, Task] = {}
+        self.ucounts: dict[int, UserCounts] = {}
+        """What each user has, by real user id (`kernel_model.ucounts`)."""
         self.current: Task
         """The task that runs, or ran last; set by whoever switches to it."""
         self.bounce: BounceOptions | None = None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kernel_model.cred import Cred
 from kernel_model.signal.sighand import PendingSignals, SigAltStack, SighandStruct, SignalStruct
+from kernel_model.ucounts import alloc_ucounts
 
 if TYPE_CHECKING:
     from kernel_model.fs.dentry import Path
@@ -66,6 +67,7 @@ class Task:
         self.cred = cred
         self.sighand = sighand
         self.signal = signal
+        self.ucounts = alloc_ucounts(kernel, cred.uid)
         self.comm = b""
         self.exe: Path | None = None
         self.argv: list[bytes] = []
@@ -75,7 +77,7 @@ class Task:
         """Signal mask: bit n-1 stands for signal n."""
         self.real_blocked = 0
         """The mask behind one that rt_sigtimedwait(2) opened for its wait: what is in it is not ignored meanwhile."""
-        self.pending = PendingSignals()
+        self.pending = PendingSignals(self.ucounts)
         self.saved_sigmask: int | None = None
         """The mask to put back when the signal that ended a sigsuspend, ppoll ... has been dealt with."""
         self.sas = SigAltStack()

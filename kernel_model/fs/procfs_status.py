@@ -10,7 +10,6 @@ from kernel_model.abi.time import NSEC_PER_SEC, USER_HZ
 from kernel_model.mm.fault import PINNED
 from kernel_model.mm.vma import VM_EXEC, VM_GROWSDOWN, VM_WRITE
 from kernel_model.placement import allowed_cpus
-from kernel_model.signal.send import queued_for
 from kernel_model.types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, U32_MASK, U64_MASK, page_align_up
 
 if TYPE_CHECKING:
@@ -154,7 +153,6 @@ def status(target: Task) -> bytes:
     cpus = allowed_cpus(target)
     name = target.comm.replace(b"\\", b"\\\\").replace(b"\n", b"\\n")
     kib = _KIB_PER_PAGE
-    queued = queued_for(target.kernel, cred.uid)
     page_tables = 4 + len({page >> 21 for page in mm.pt}) * 4
     lines = [
         b"Name:\t%s" % name,
@@ -190,7 +188,7 @@ def status(target: Task) -> bytes:
         b"THP_enabled:\t%d" % (not target.thp_disable),
         b"untag_mask:\t0xffffffffffffffff",
         b"Threads:\t%d" % len(threads_of(target)),
-        b"SigQ:\t%d/%d" % (queued, signal.rlim[RLIMIT_SIGPENDING][0]),
+        b"SigQ:\t%d/%d" % (target.ucounts.sigpending, signal.rlim[RLIMIT_SIGPENDING][0]),
         b"SigPnd:\t%016x" % target.pending.mask,
         b"ShdPnd:\t%016x" % signal.shared_pending.mask,
         b"SigBlk:\t%016x" % target.blocked,

@@ -13,6 +13,7 @@ from kernel_model.abi.signal import SI_TIMER
 from kernel_model.hrtimer import WALL_CLOCKS, Timer
 from kernel_model.signal.send import enqueue, is_ignored
 from kernel_model.signal.sighand import SigInfo
+from kernel_model.ucounts import put_ucounts
 
 if TYPE_CHECKING:
     from kernel_model.kernel import Kernel
@@ -27,7 +28,7 @@ class PosixTimer(Timer):
     """One timer of a process (`struct k_itimer`)."""
 
     __slots__ = ("id", "ignored", "interval_ns", "notify", "overrun", "overrun_last", "queued", "signal", "signo",
-                 "thread_pid", "user_clock_id", "value")  # fmt: skip
+                 "thread_pid", "ucounts", "user_clock_id", "value")  # fmt: skip
 
     def __init__(
         self, task: Task, clock_id: int, number: int, notify: int, signo: int, value: int, thread_pid: int
@@ -42,6 +43,9 @@ class PosixTimer(Timer):
         self.thread_pid = thread_pid
         """Who gets the signal with SIGEV_THREAD_ID; 0 for the process."""
         self.signal: SignalStruct = task.signal
+        self.ucounts = task.ucounts
+        """Whose RLIMIT_SIGPENDING it counts for, whether its signal is pending or not."""
+        self.ucounts.sigpending += 1
         self.interval_ns = 0
         self.overrun = -1
         """Ends that have passed without a signal of their own, less one."""
@@ -144,11 +148,17 @@ class PosixTimer(Timer):
             self.queued.discard(self)
             self.queued = None
 
+    def delete(self) -> None:
+        """There is no such timer any more."""
+        self.stop()
+        self.ucounts.sigpending -= 1
+        put_ucounts(self.kernel, self.ucounts)
+
 
 def exit_itimers(kernel: Kernel, signal: SignalStruct) -> None:
     """The process execs or is gone: its timers are no more."""
     for timer in signal.posix_timers.values():
-        timer.stop()
+        timer.delete()
     signal.posix_timers.clear()
     if kernel.hrtimers is not None:
         from kernel_model.signal.timers import arm

@@ -69,31 +69,29 @@ def send_signal(kernel: Kernel, task: Task, info: SigInfo, *, group: bool = Fals
     if signal < SIGRTMIN:
         if pending.mask & bit:
             return True
-    elif queued_for(kernel, task.cred.uid) >= task.signal.rlim[RLIMIT_SIGPENDING][0]:
-        if info.code != SI_USER:
+    # what the kernel itself sends a standard signal for is told in any case (__send_signal_locked(): override_rlimit)
+    if (signal >= SIGRTMIN or info.code < 0) and (
+        pending.ucounts.sigpending >= task.signal.rlim[RLIMIT_SIGPENDING][0]
+    ):
+        if signal >= SIGRTMIN and info.code != SI_USER:
             return False
-        # kill(2) gets through as the bare number
-        if pending.mask & bit:
-            return True
+        if not pending.mask & bit:
+            enqueue(kernel, task, info, group=group, bare=True)
+        return True
     enqueue(kernel, task, info, group=group)
     return True
 
 
-def queued_for(kernel: Kernel, uid: int) -> int:
-    """How many signals are queued for the tasks of a user, which RLIMIT_SIGPENDING is about (__sigqueue_alloc())."""
-    count = 0
-    for task in kernel.tasks.values():
-        if task.cred.uid == uid:
-            count += task.pending.count
-            if task.pid == task.tgid:
-                count += task.signal.shared_pending.count
-    return count
+def enqueue(kernel: Kernel, task: Task, info: SigInfo, *, group: bool, bare: bool = False) -> PendingSignals:
+    """Make a signal pending, whether it is already or not, and see that somebody looks; where it is pending now.
 
-
-def enqueue(kernel: Kernel, task: Task, info: SigInfo, *, group: bool) -> PendingSignals:
-    """Make a signal pending, whether it is already or not, and see that somebody looks; where it is pending now."""
+    `bare`: nothing but its number.
+    """
     pending = task.signal.shared_pending if group else task.pending
-    pending.add(info)
+    if bare:
+        pending.add_bare(info.signo)
+    else:
+        pending.add(info)
     if kernel.events.active:
         kernel.events.emit(SignalSent(task, info.signo, info.code))
     if task.sighand.signalfd_wqh is not None:

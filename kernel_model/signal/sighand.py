@@ -6,13 +6,14 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kernel_model.abi.resource import default_limits
-from kernel_model.abi.signal import SIG_DFL, SIGCHLD
+from kernel_model.abi.signal import SI_USER, SIG_DFL, SIGCHLD
 from kernel_model.wait import WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kernel_model.signal.posix_timers import PosixTimer
+    from kernel_model.ucounts import UserCounts
 
 
 class SigAction(NamedTuple):
@@ -25,6 +26,7 @@ class SigAction(NamedTuple):
 
 
 _DEFAULT: Final = SigAction()
+_NOBODY: Final = (("pid", 0), ("uid", 0))
 
 
 class SighandStruct:
@@ -57,15 +59,18 @@ class SigInfo(NamedTuple):
 
 
 class PendingSignals:
-    """Queued signals. A standard signal is there once at most."""
+    """Queued signals. A standard signal is there once at most. One that is pending without being queued came when
+    there was no more room (RLIMIT_SIGPENDING): nothing is known of it but the number.
+    """
 
-    __slots__ = ("_queues", "count", "mask")
+    __slots__ = ("_queues", "mask", "ucounts")
 
-    def __init__(self) -> None:
+    def __init__(self, ucounts: UserCounts) -> None:
         self._queues: dict[int, deque[SigInfo]] = {}
         """By signal number, as their first ones came; oldest first."""
         self.mask = 0
-        self.count = 0
+        self.ucounts = ucounts
+        """Whose limit it counts for. A timer's signal does not: the timer itself does."""
 
     def __iter__(self) -> Iterator[SigInfo]:
         return (info for queue in self._queues.values() for info in queue)
@@ -73,23 +78,33 @@ class PendingSignals:
     def add(self, info: SigInfo) -> None:
         """One more."""
         signal = info.signo
-        bit = 1 << signal - 1
-        if self.mask & bit:
-            self._queues[signal].append(info)
-        else:
-            self.mask |= bit
+        queue = self._queues.get(signal)
+        if queue is None:
+            self.mask |= 1 << signal - 1
             self._queues[signal] = deque((info,))
-        self.count += 1
+        else:
+            queue.append(info)
+        if info.timer is None:
+            self.ucounts.sigpending += 1
+
+    def add_bare(self, signal: int) -> None:
+        """It is pending, and there is no room to say more."""
+        self.mask |= 1 << signal - 1
 
     def take(self, signal: int) -> SigInfo:
         """The oldest of one number, which is pending."""
-        queue = self._queues[signal]
+        queue = self._queues.get(signal)
+        if queue is None:
+            self.mask &= ~(1 << signal - 1)
+            return SigInfo(signal, SI_USER, fields=_NOBODY)
         info = queue.popleft()
         if not queue:
             del self._queues[signal]
             self.mask &= ~(1 << signal - 1)
-        self.count -= 1
-        return info if info.timer is None else info.timer.take(info)
+        if info.timer is not None:
+            return info.timer.take(info)
+        self.ucounts.sigpending -= 1
+        return info
 
     def discard(self, timer: PosixTimer) -> None:
         """Take the signal of `timer` back."""
@@ -97,7 +112,6 @@ class PendingSignals:
         for index, info in enumerate(queue):
             if info.timer is timer:
                 del self._queues[timer.signo][index]
-                self.count -= 1
                 if not queue:
                     del self._queues[timer.signo]
                     self.mask &= ~(1 << timer.signo - 1)
@@ -107,12 +121,21 @@ class PendingSignals:
         """Forget the signals of `mask`."""
         if self.mask & mask:
             for signal in [number for number in self._queues if mask >> number - 1 & 1]:
-                dropped = self._queues.pop(signal)
-                self.count -= len(dropped)
-                for info in dropped:
-                    if info.timer is not None:
+                for info in self._queues.pop(signal):
+                    if info.timer is None:
+                        self.ucounts.sigpending -= 1
+                    else:
                         info.timer.flushed()
             self.mask &= ~mask
+
+    def charged(self) -> int:
+        """How many of them count for the limit."""
+        return sum(info.timer is None for info in self)
+
+    def charge(self, ucounts: UserCounts) -> None:
+        """Count them for `ucounts`, and those that come; they are off the old ones."""
+        self.ucounts = ucounts
+        ucounts.sigpending += self.charged()
 
 
 class SigAltStack(NamedTuple):
@@ -128,6 +151,7 @@ class SignalStruct:
 
     def __init__(
         self,
+        ucounts: UserCounts,
         tgid: int,
         pgrp: int,
         session: int,
@@ -141,7 +165,7 @@ class SignalStruct:
         self.pgrp = pgrp
         self.session = session
         self.parent_tgid = parent_tgid
-        self.shared_pending = PendingSignals()
+        self.shared_pending = PendingSignals(ucounts)
         self.rlim: dict[int, tuple[int, int]] = default_limits() if rlim is None else rlim
         """RLIMIT_* to (soft, hard); RLIM_INFINITY for none."""
         self.threads = 1

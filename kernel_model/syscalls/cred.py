@@ -20,6 +20,7 @@ from kernel_model.mm.uaccess import copy_from_user, copy_to_user, get_user, put_
 from kernel_model.syscalls.declare import Int, Uid, syscall
 from kernel_model.syscalls.kinds import CapData, CapHeader, GroupList, OutCapData, OutGroupList, OutUid
 from kernel_model.types import U32_MASK, SyscallError, UserPtr
+from kernel_model.ucounts import change_user
 
 if TYPE_CHECKING:
     from kernel_model.cred import Cred
@@ -114,6 +115,8 @@ def commit_creds(task: Task, new: Cred) -> None:
         task.ptrace_dumpable = 0
         task.pdeath_signal = 0
     task.cred = new
+    if new.uid != old.uid:
+        change_user(task, new.uid)
 
 
 @syscall()

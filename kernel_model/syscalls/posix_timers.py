@@ -61,8 +61,8 @@ def sys_timer_create(task: Task, which_clock: ClockId, event: SigEvent, created_
     if which_clock >= 0 and which_clock not in _CLOCKS:
         raise SyscallError(errno.EINVAL)
     signal = task.signal
-    if len(signal.posix_timers) >= signal.rlim[RLIMIT_SIGPENDING][0]:
-        raise SyscallError(errno.EAGAIN)
+    if task.ucounts.sigpending >= signal.rlim[RLIMIT_SIGPENDING][0]:
+        raise SyscallError(errno.EAGAIN)  # each has room for its signal from the start (sigqueue_alloc())
     _check_event(task, notify, signo, thread_pid)
     number = signal.next_posix_timer_id
     if not event:
@@ -131,6 +131,6 @@ def sys_timer_getoverrun(task: Task, timer_id: Int) -> int:
 def sys_timer_delete(task: Task, timer_id: Int) -> int:
     """timer_delete(2)."""
     timer = _timer(task, timer_id)
-    timer.stop()
+    timer.delete()
     del task.signal.posix_timers[timer_id]
     return 0

@@ -74,3 +74,9 @@ def test_stuck_is_not_who_waits_for_a_signal(arch: str, tmp_path: Path) -> None:
     seen = run_guest(arch, "stuck", "handler", options=("--timeout", "0.3"), cwd=tmp_path)
     assert b"only a signal from outside can end it now" in seen.stderr
     assert b"as --timeout says" in seen.stderr
+
+
+def test_roots_fork_and_thread_bombs_end_when_the_kernel_has_no_room(arch: str, tmp_path: Path) -> None:
+    """RLIMIT_NPROC is not for root; a machine of 16 MiB has room for 128 tasks."""
+    seen = run_guest(arch, "bombs", "as-root", options=("--memory", "16M"), cwd=tmp_path)
+    assert (seen.status, seen.stdout.splitlines()[-1]) == (0, b"ok"), seen
