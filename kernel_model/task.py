@@ -92,6 +92,8 @@ class Task:
         self.personality = 0
         self.ptrace_dumpable = 1
         self.no_new_privs = False
+        self.nproc_exceeded = False
+        """It became a user who had more tasks than RLIMIT_NPROC allows (`kernel_model.ucounts`)."""
         self.pdeath_signal = 0
         self.timer_slack_ns = 50_000
         self.default_timer_slack_ns = 50_000
