@@ -155,6 +155,7 @@ class Machine:
         self.cpu.set_counter(self.kernel.clock.monotonic_ns)
         self.kernel.attach_cpu(architectures.get(arch), self.cpu)
         vdso = self.kernel.vdso = Vdso(self.kernel, load_vdso(arch), pack_vvar)
+        self.kernel.filters_see_vdso = self.options.abi in ("bounce", "seccomp")
         if self.options.abi == "bounce":
             try:
                 self.kernel.bounce = bounce_options(self.options.bounce, arch, vdso.image.handlers)

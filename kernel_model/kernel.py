@@ -117,6 +117,8 @@ class Kernel:
         self.sched = Scheduler(self)
         if self.chance is not None or cpu_count > 1:
             self.sched.choose()
+        self.filters_see_vdso = False
+        """`struct seccomp_data` has the vDSO's bounds, which Linux's has not (docs/decisions/0011)."""
         self.futexes = FutexTable()
         self.last_pid = 0
         """The last pid given out; `init_tgid` is the first process's, with which the machine ends."""

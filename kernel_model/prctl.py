@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi import errno
 from kernel_model.abi import prctl as abi
+from kernel_model.abi.seccomp import SECCOMP_MODE_FILTER, SECCOMP_MODE_STRICT
 from kernel_model.cred import (
     CAP_LAST_CAP,
     CAP_SETPCAP,
@@ -112,7 +113,7 @@ def _get_timerslack(task: Task, arg2: int, arg3: int, arg4: int, arg5: int) -> i
 
 
 def _nothing(task: Task, arg2: int, arg3: int, arg4: int, arg5: int) -> int:
-    """PR_GET_TIMING (statistical), PR_GET_SECCOMP (none), PR_TASK_PERF_EVENTS_*."""
+    """PR_GET_TIMING (statistical), PR_TASK_PERF_EVENTS_*."""
     return 0
 
 
@@ -233,6 +234,21 @@ def _get_no_new_privs(task: Task, arg2: int, arg3: int, arg4: int, arg5: int) ->
     return int(task.no_new_privs)
 
 
+def _get_seccomp(task: Task, arg2: int, arg3: int, arg4: int, arg5: int) -> int:
+    return 0 if task.seccomp is None else task.seccomp.mode
+
+
+def _set_seccomp(task: Task, mode: int, fprog: int, arg4: int, arg5: int) -> int:
+    """kernel/seccomp.c:prctl_set_seccomp(): strict mode looks at no other argument."""
+    from kernel_model.seccomp import filter as seccomp
+
+    if mode == SECCOMP_MODE_STRICT:
+        return seccomp.set_mode_strict(task)
+    if mode == SECCOMP_MODE_FILTER:
+        return seccomp.set_mode_filter(task, 0, fprog)
+    raise SyscallError(errno.EINVAL)
+
+
 def _io_flusher(task: Task, arg2: int, arg3: int, arg4: int, arg5: int) -> int:
     """PR_SET_IO_FLUSHER, PR_GET_IO_FLUSHER: there is no block device to flush for."""
     if not task.cred.capable(CAP_SYS_RESOURCE):
@@ -349,6 +365,12 @@ def _set_vma(task: Task, what: int, start: int, length: int, name_pointer: int) 
     return 0
 
 
+def _set_syscall_user_dispatch(task: Task, mode: int, offset: int, length: int, selector: int) -> int:
+    from kernel_model.syscall_work import set_user_dispatch
+
+    return set_user_dispatch(task, mode, offset, length, selector)
+
+
 _MM_ORDER: Final = (
     ("start_code", "end_code"), ("start_data", "end_data"), ("start_brk", "brk"), ("arg_start", "arg_end"),
     ("env_start", "env_end"),
@@ -393,7 +415,8 @@ _OPTIONS: Final[dict[int, Callable[[Task, int, int, int, int], int]]] = {
     abi.PR_SET_TIMING: _set_timing,
     abi.PR_SET_NAME: _set_name,
     abi.PR_GET_NAME: _get_name,
-    abi.PR_GET_SECCOMP: _nothing,
+    abi.PR_GET_SECCOMP: _get_seccomp,
+    abi.PR_SET_SECCOMP: _set_seccomp,
     abi.PR_CAPBSET_READ: _capbset_read,
     abi.PR_CAPBSET_DROP: _capbset_drop,
     abi.PR_GET_TSC: _get_tsc,
@@ -421,6 +444,7 @@ _OPTIONS: Final[dict[int, Callable[[Task, int, int, int, int], int]]] = {
     abi.PR_GET_TAGGED_ADDR_CTRL: _get_tagged_addr,
     abi.PR_SET_IO_FLUSHER: _io_flusher,
     abi.PR_GET_IO_FLUSHER: _io_flusher,
+    abi.PR_SET_SYSCALL_USER_DISPATCH: _set_syscall_user_dispatch,
     abi.PR_SET_MDWE: _set_mdwe,
     abi.PR_GET_MDWE: _get_mdwe,
     abi.PR_SET_VMA: _set_vma,

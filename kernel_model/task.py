@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from kernel_model.kernel import Kernel
     from kernel_model.mm.mm import MemoryMap
     from kernel_model.sched import BlockedCall
+    from kernel_model.syscall_work import UserDispatch
+    from kernel_model.seccomp.filter import Seccomp
     from kernel_model.wait import WaitQueue
 
 
@@ -92,6 +94,11 @@ class Task:
         self.personality = 0
         self.ptrace_dumpable = 1
         self.no_new_privs = False
+        self.syscall_work = 0
+        """What is done with its calls before the table, bit by bit (`kernel_model.syscall_work`)."""
+        self.syscall_dispatch: UserDispatch | None = None
+        self.seccomp: Seccomp | None = None
+        """Which calls it may make; None while it may make all (`kernel_model.seccomp.filter`)."""
         self.nproc_exceeded = False
         """It became a user who had more tasks than RLIMIT_NPROC allows (`kernel_model.ucounts`)."""
         self.pdeath_signal = 0

@@ -122,6 +122,9 @@ CapData = Annotated[UserPtr, Param("ptr", "struct", "cap_data")]
 OutCapData = Annotated[UserPtr, Param("ptr", "outstruct", "cap_data")]
 PrctlOption = Annotated[int, Param("int", "enum", "prctl")]
 ArchPrctlCode = Annotated[int, Param("int", "enum", "arch_prctl")]
+SeccompOperation = Annotated[int, Param("uint", "enum", "seccomp")]
+SeccompFlags = Annotated[int, Param("uint", "flags", "seccomp_filter")]
+SeccompArgs = Annotated[UserPtr, Param("ptr", "ptr")]
 Personality = Annotated[int, Param("uint", "flags", "personality")]
 
 # -- signals -----------------------------------------------------------------------------------------------

@@ -82,9 +82,7 @@ def sys_personality(task: Task, persona: Personality) -> int:
     return old
 
 
-@syscall(
-    partial="Seccomp, PR_SET_MM_MAP and PR_SET_MM_EXE_FILE, core scheduling and syscall user dispatch are refused."
-)
+@syscall(partial="PR_SET_MM_MAP and PR_SET_MM_EXE_FILE, core scheduling and syscall user dispatch are refused.")
 def sys_prctl(task: Task, option: PrctlOption, arg2: Hex, arg3: Hex, arg4: Hex, arg5: Hex) -> int:
     """prctl(2)."""
     from kernel_model.prctl import prctl

@@ -61,7 +61,7 @@ def test_what_a_task_says_of_itself(calls: Calls) -> None:
     assert prctl(calls, abi.PR_GET_TID_ADDRESS, out) == 0
     assert LONG.unpack(calls.model.get(out, 8)) == (0x123456789,)
     assert prctl(calls, abi.PR_GET_SECCOMP) == prctl(calls, abi.PR_GET_TIMING) == 0
-    assert prctl(calls, abi.PR_SET_SECCOMP, 1) == prctl(calls, abi.PR_SET_TIMING, 1) == -errno.EINVAL
+    assert prctl(calls, abi.PR_SET_SECCOMP, 3) == prctl(calls, abi.PR_SET_TIMING, 1) == -errno.EINVAL
     for option in (0, 5, 9, 10, 11, 12, 17, 18, 19, 20, 43, 44, 45, 46, 48, 49, 50, 51, 54, 1000):
         assert prctl(calls, option) == -errno.EINVAL
 

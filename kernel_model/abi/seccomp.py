@@ -1,0 +1,88 @@
+"""include/uapi/linux/{seccomp,bpf_common,filter,audit}.h."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+SECCOMP_MODE_DISABLED: Final = 0
+SECCOMP_MODE_STRICT: Final = 1
+SECCOMP_MODE_FILTER: Final = 2
+
+SECCOMP_SET_MODE_STRICT: Final = 0
+SECCOMP_SET_MODE_FILTER: Final = 1
+SECCOMP_GET_ACTION_AVAIL: Final = 2
+SECCOMP_GET_NOTIF_SIZES: Final = 3
+
+SECCOMP_FILTER_FLAG_TSYNC: Final = 1 << 0
+SECCOMP_FILTER_FLAG_LOG: Final = 1 << 1
+SECCOMP_FILTER_FLAG_SPEC_ALLOW: Final = 1 << 2
+SECCOMP_FILTER_FLAG_NEW_LISTENER: Final = 1 << 3
+SECCOMP_FILTER_FLAG_TSYNC_ESRCH: Final = 1 << 4
+SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV: Final = 1 << 5
+SECCOMP_FILTER_FLAG_MASK: Final = (1 << 6) - 1
+
+SECCOMP_RET_KILL_PROCESS: Final = 0x8000_0000
+SECCOMP_RET_KILL_THREAD: Final = 0x0000_0000
+SECCOMP_RET_TRAP: Final = 0x0003_0000
+SECCOMP_RET_ERRNO: Final = 0x0005_0000
+SECCOMP_RET_USER_NOTIF: Final = 0x7FC0_0000
+SECCOMP_RET_TRACE: Final = 0x7FF0_0000
+SECCOMP_RET_LOG: Final = 0x7FFC_0000
+SECCOMP_RET_ALLOW: Final = 0x7FFF_0000
+SECCOMP_RET_ACTION_FULL: Final = 0xFFFF_0000
+SECCOMP_RET_DATA: Final = 0x0000_FFFF
+
+ACTION_NAMES: Final = {
+    SECCOMP_RET_KILL_PROCESS: "kill_process",
+    SECCOMP_RET_KILL_THREAD: "kill_thread",
+    SECCOMP_RET_TRAP: "trap",
+    SECCOMP_RET_ERRNO: "errno",
+    SECCOMP_RET_USER_NOTIF: "user_notif",
+    SECCOMP_RET_TRACE: "trace",
+    SECCOMP_RET_LOG: "log",
+    SECCOMP_RET_ALLOW: "allow",
+}
+"""What /proc/sys/kernel/seccomp calls the actions, in its order (kernel/seccomp.c:seccomp_log_names)."""
+
+AUDIT_ARCH_64BIT_LE: Final = 0xC000_0000
+"""AUDIT_ARCH_X86_64 and AUDIT_ARCH_AARCH64 are this and the ELF machine's number."""
+
+SOCK_FPROG: Final = Struct("<H6xQ")
+"""`struct sock_fprog`: len, filter."""
+SOCK_FILTER: Final = Struct("<HBBI")
+"""`struct sock_filter`: code, jt, jf, k."""
+SECCOMP_DATA: Final = Struct("<iI7Q")
+"""`struct seccomp_data`: nr, arch, instruction_pointer, args."""
+SECCOMP_DATA_BYTES: Final = 64
+SECCOMP_DATA_WITH_BOUNDS_BYTES: Final = 80
+"""With `__u64 ip_bounds[2]`, the start and end of the vDSO, at its end (docs/decisions/0011)."""
+NOTIF_SIZES: Final = Struct("<HHH")
+"""`struct seccomp_notif_sizes`."""
+SECCOMP_NOTIF_BYTES: Final = 80
+SECCOMP_NOTIF_RESP_BYTES: Final = 24
+
+BPF_MAXINSNS: Final = 4096
+BPF_MEMWORDS: Final = 16
+MAX_INSNS_PER_PATH: Final = 32768
+
+# include/uapi/linux/bpf_common.h, as sums: class, operation or size, operand or mode
+BPF_LD_W_ABS: Final = 0x20
+BPF_LD_W_LEN: Final = 0x80
+BPF_LDX_W_LEN: Final = 0x81
+BPF_LD_IMM: Final = 0x00
+BPF_LDX_IMM: Final = 0x01
+BPF_LD_MEM: Final = 0x60
+BPF_LDX_MEM: Final = 0x61
+BPF_ST: Final = 0x02
+BPF_STX: Final = 0x03
+BPF_ADD, BPF_SUB, BPF_MUL, BPF_DIV, BPF_OR, BPF_AND, BPF_LSH, BPF_RSH, BPF_NEG, BPF_MOD, BPF_XOR = (
+    0x04 | operation << 4 for operation in range(11)
+)
+BPF_X: Final = 0x08
+"""Added to an operation or a jump: with X instead of k."""
+BPF_JA, BPF_JEQ, BPF_JGT, BPF_JGE, BPF_JSET = (0x05 | operation << 4 for operation in range(5))
+BPF_RET_K: Final = 0x06
+BPF_RET_A: Final = 0x16
+BPF_TAX: Final = 0x07
+BPF_TXA: Final = 0x87
