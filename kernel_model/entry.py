@@ -1,11 +1,12 @@
 """The entry path: from the instruction that trapped, through the table, back to the program.
 
-Order is Linux's (arch/arm64/kernel/syscall.c:el0_svc_common(), kernel/entry/common.c): dispatch, the table, exit work,
-signals. Policies decide; only this file acts on them.
+Order is Linux's (arch/arm64/kernel/syscall.c:el0_svc_common(), kernel/entry/common.c): dispatch, what the task wants
+done with its calls (seccomp), the table, exit work, signals. Policies decide; only this file acts on them.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from kernel_model.abi import errno
@@ -39,6 +40,8 @@ from kernel_model.types import PAGE_MASK, PAGE_OFFSET, U32_MASK, KeepRegisters, 
 from kernel_model.wait import Blocked
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kernel_model.bounce import SyscallFrame
     from kernel_model.kernel import Kernel
     from kernel_model.syscalls.declare import RawHandler
@@ -91,13 +94,19 @@ class EntryPath:
                 if words is None:
                     return
                 number ^= REDIRECT
-                if number == NO_CALL:
-                    self._number_less_return(task)
+                if number == NO_CALL:  # the result register stays
+                    self._no_call()
                     return
                 made, sp, _, _ = words
                 if self._show_origin:
                     pc = words[2]
         handler = self._table.get(number) or self._resolve(number)
+        if task.syscall_work:
+            checked = self._trace_enter(task, handler, number, made, pc, (a0, a1, a2, a3, a4, a5))
+            if checked is None:
+                self._no_call()
+                return
+            handler = checked
         self._stats.kernel_entries += 1
         if number < 512:
             self._stats.calls[number] += 1
@@ -124,6 +133,13 @@ class EntryPath:
         if self._events.active or self.kernel.signal_work or -errno.MAX_ERRNO <= result <= -errno.ERESTARTSYS:
             if not self._call_is_over(task, number, made, (a0, a1, a2, a3, a4, a5), result):
                 self._schedule()
+
+    @cached_property
+    def _trace_enter(self) -> Callable[[Task, RawHandler, int, int, int, CallArgs], RawHandler | None]:
+        """Seccomp and its like, which hardly any task has."""
+        from kernel_model.syscall_work import trace_enter
+
+        return trace_enter
 
     # -- the bounce ---------------------------------------------------------------------------------------------------
     def _bounces(self, number: int) -> bool:
@@ -200,8 +216,9 @@ class EntryPath:
             self._events.emit(RedirectedReturn(task, pc - self._insn_bytes, address, frame))
         return frame
 
-    def _number_less_return(self, task: Task) -> None:
-        """A handler that made no call of its own, or only unflagged ones, is done: the result register stays."""
+    def _no_call(self) -> None:
+        """Nothing was called: a handler that made no call of its own, or only unflagged ones, is done; or a task is
+        dispatched to its own handler of SIGSYS."""
         self._stats.kernel_entries += 1
         if self.kernel.signal_work:
             self._after_exception()

@@ -467,6 +467,10 @@ def _begin_new_exec(task: Task, bprm: Binprm, *, dumpable: bool) -> MemoryMap:
     task.rseq = type(task.rseq)()
     task.rseq_event = False
     task.restart_block = None
+    if task.syscall_dispatch is not None:
+        from kernel_model.syscall_work import reset_user_dispatch
+
+        reset_user_dispatch(task)
     task.saved_sigmask = None
     task.sas = SigAltStack()
     actions = task.sighand.action.items()

@@ -95,8 +95,12 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
     if child.sched_flags:
         _reset_on_fork(child)
     child.robust_list = 0
-    child.min_flt = child.maj_flt = 0
+    child.sum_exec_runtime_ns = child.nvcsw = child.nivcsw = 0
     child.start_time_ns = kernel.clock.now_ns(CLOCK_BOOTTIME)
+    if child.syscall_dispatch is not None:
+        from kernel_model.syscall_work import reset_user_dispatch
+
+        reset_user_dispatch(child)
     child.clear_child_tid = args.child_tid if flags & CLONE_CHILD_CLEARTID else 0
     child.rseq = Rseq() if flags & CLONE_VM else task.rseq
     child.rseq_event = bool(child.rseq.address)

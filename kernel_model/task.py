@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from kernel_model.kernel import Kernel
     from kernel_model.mm.mm import MemoryMap
     from kernel_model.sched import BlockedCall
-    from kernel_model.syscall_work import UserDispatch
     from kernel_model.seccomp.filter import Seccomp
+    from kernel_model.syscall_work import UserDispatch
     from kernel_model.wait import WaitQueue
 
 

@@ -53,6 +53,8 @@ BUS_ADRALN: Final = 1
 BUS_ADRERR: Final = 2
 TRAP_BRKPT: Final = 1
 TRAP_TRACE: Final = 2
+SYS_SECCOMP: Final = 1
+SYS_USER_DISPATCH: Final = 2
 
 ITIMER_REAL: Final = 0
 ITIMER_VIRTUAL: Final = 1

@@ -69,6 +69,8 @@ class Arch(Protocol):
     """May system calls be asked to take addresses with a top byte that the CPU ignores?"""
     SIGTRAMP_CODE: bytes
     """Code that execve maps for handlers to return to, from its fifth byte; empty where programs bring their own."""
+    SIGTRAMP_BYTES: int
+    """From where they return to, up to behind the call there; 0 likewise."""
 
     def open_flags_from_user(self, flags: int) -> int:
         """O_* bits as this architecture numbers them, to `kernel_model.abi.fcntl`'s (asm-generic) numbers."""

@@ -45,6 +45,7 @@ HAS_TSC: Final = False
 HAS_TAGGED_ADDR: Final = True
 # nop (unwinders look one instruction back); mov x8, #139 (rt_sigreturn); svc #0: arch/arm64/kernel/vdso/sigreturn.S
 SIGTRAMP_CODE: Final = bytes.fromhex("1f2003d5 681180d2 010000d4")
+SIGTRAMP_BYTES: Final = 8
 
 # (this architecture's bit, asm-generic's): arch/arm64/include/uapi/asm/fcntl.h
 _OPEN_BITS: Final = (

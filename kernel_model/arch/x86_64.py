@@ -31,7 +31,7 @@ MINSIGSTKSZ: Final = 1440
 HAS_HWCAP3: Final = False
 GREG_NAMES: Final = (
     *(f"r{i}" for i in range(8, 16)),
-    "rdi", "rsi", "rbp", "rbx", "rdx", "rax", "rcx", "rsp", "rip", "eflags",
+    "rdi", "rsi", "rbp", "rbx", "rdx", "rax", "rcx", "rsp", "rip", "rflags",
 )  # fmt: skip
 PC_INDEX: Final = 16
 SP_INDEX: Final = 15
@@ -42,6 +42,7 @@ TLS_END: Final = TASK_SIZE
 HAS_TSC: Final = True
 HAS_TAGGED_ADDR: Final = False
 SIGTRAMP_CODE: Final = b""
+SIGTRAMP_BYTES: Final = 0
 
 EPOLL_EVENT: Final = Struct("<IQ")
 """`struct epoll_event`, packed here."""
