@@ -48,7 +48,7 @@ class Cpu(Protocol):
         """All general registers, unsigned, in the order of ptrace's user_regs_struct less what only ptrace has.
 
         AArch64 (34): x0 .. x30, sp, pc, pstate. x86-64 (18): r8 .. r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip,
-        eflags (the order of `struct sigcontext`).
+        rflags (the order of `struct sigcontext`).
         """
 
     def write_gregs(self, values: list[int]) -> None:

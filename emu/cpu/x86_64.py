@@ -33,7 +33,7 @@ _R: Final = tuple(range(REG_R8, REG_R8 + 8))
 _CALL: Final = Struct("@10N").unpack_from
 _GREG_NAMES: Final = (
     "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rdi", "rsi", "rbp", "rbx", "rdx", "rax", "rcx", "rsp", "rip",
-    "eflags",
+    "rflags",
 )  # fmt: skip
 _FIVE: Final = Struct("@5N").pack_into
 _FOUR: Final = Struct("@4N").pack_into

@@ -64,7 +64,7 @@ STYLES: Final = {
     ),
     "x86_64": Style(
         number="rax",
-        flags="eflags",
+        flags="rflags",
         sp="rsp",
         pc="rip",
         frame_pointer="rbp",
@@ -81,7 +81,8 @@ STYLES: Final = {
         sigframe_mark=b"",
         columns=_columns("x86_64"),
         first=("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp"),
-        halves={f"e{name}": f"r{name}" for name in _X86_OLD} | {f"r{number}d": f"r{number}" for number in range(8, 16)},
+        halves={f"e{name}": f"r{name}" for name in (*_X86_OLD, "flags")}
+        | {f"r{number}d": f"r{number}" for number in range(8, 16)},
     ),
 }
 

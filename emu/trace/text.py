@@ -43,11 +43,9 @@ _ENDINGS: Final = {
 }
 # The flags that programs see: bits 0-11 of rflags (Intel SDM volume 1, 3.4.3), NZCV of pstate (Arm ARM, C5.2.9)
 _FLAGS: Final = {
-    "eflags": ((0, "CF"), (2, "PF"), (4, "AF"), (6, "ZF"), (7, "SF"), (8, "TF"), (9, "IF"), (10, "DF"), (11, "OF")),
+    "rflags": ((0, "CF"), (2, "PF"), (4, "AF"), (6, "ZF"), (7, "SF"), (8, "TF"), (9, "IF"), (10, "DF"), (11, "OF")),
     "pstate": ((31, "N"), (30, "Z"), (29, "C"), (28, "V")),
 }
-_SHOWN: Final = {"eflags": "rflags"}
-"""What people call a register that ptrace calls otherwise."""
 
 
 class TextTeller:
@@ -65,7 +63,6 @@ class TextTeller:
         arch = machine.kernel.arch
         names = arch.GREG_NAMES
         self._names = (names[arch.NUMBER_INDEX], names[arch.SP_INDEX], names[arch.PC_INDEX], names[-1])
-        self._flags_name = _SHOWN.get(names[-1], names[-1])
         self._result_name = names[arch.RESULT_INDEX]
         if machine.kernel.bounce is None:
             self._limit_word = "call"
@@ -146,7 +143,7 @@ class TextTeller:
             f"{number}: the number, {story.name}",
             f"{sp} before",
             f"{pc} after the call{after}",
-            f"{self._flags_name}: {_flags(flags, words[3])}",
+            f"{flags}: {_flags(flags, words[3])}",
         )
         assert story.frame is not None
         for position, (word, meaning) in enumerate(zip(words, meanings, strict=True)):
@@ -177,8 +174,8 @@ class TextTeller:
         elif flagged is not None:
             lines += _labelled("number", f"{flagged:#x}, without the flag: {story.name}")
         if story.popped:
-            number, sp, pc, _ = self._names
-            lines += _labelled("pop", f"{number}, {sp}, {pc} and {self._flags_name} are again what the frame says")
+            number, sp, pc, flags = self._names
+            lines += _labelled("pop", f"{number}, {sp}, {pc} and {flags} are again what the frame says")
             if story.words and story.popped != story.words:
                 words = " ".join(f"{word:x}" for word in story.popped)
                 lines += _labelled("", f"which is not what was pushed: {words}")
@@ -292,7 +289,7 @@ def _flags(register: str, value: int) -> str:
 
 def _changed(name: str, value: int) -> str:
     """`rax = 0x2000006e`, `rflags = ZF IF`."""
-    return f"{_SHOWN.get(name, name)} = {_flags(name, value) if name in _FLAGS else hex(value)}"
+    return f"{name} = {_flags(name, value) if name in _FLAGS else hex(value)}"
 
 
 def _count(count: int, one: str, many: str) -> str:

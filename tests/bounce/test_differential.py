@@ -109,7 +109,7 @@ def is_explained(guest: Guest, difference: Difference) -> bool:
         return False
     if difference.what != "registers":
         return True
-    return set(re.findall(r"(\w+) is", difference.text)) == {"r11", "eflags"}
+    return set(re.findall(r"(\w+) is", difference.text)) == {"r11", "rflags"}
 
 
 def _id(guest: Guest) -> str:

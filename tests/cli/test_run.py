@@ -138,7 +138,7 @@ def test_a_fault_is_reported(arch: str, guests: dict[str, Path], tmp_path: Path)
     assert "\x1b" not in text
     (marked,) = [line for line in text.splitlines() if line.startswith("  > ")]
     assert marked.split()[1] == text.split("\n  at 0x")[1].split()[0]
-    registers = {"aarch64": ("x0", "x30", "sp", "pc", "pstate"), "x86_64": ("rax", "r15", "rsp", "rip", "eflags")}
+    registers = {"aarch64": ("x0", "x30", "sp", "pc", "pstate"), "x86_64": ("rax", "r15", "rsp", "rip", "rflags")}
     for name in registers[arch]:
         assert f" {name} 0" in text
     assert "  pc          " in text

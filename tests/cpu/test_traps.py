@@ -159,7 +159,7 @@ def test_fresh_thread_and_register_round_trip(arch: str) -> None:
     fresh = dict(zip(names, machine.cpu.read_gregs(), strict=True))
     assert fresh.pop("sp" if arch == "aarch64" else "rsp") == STACK
     assert fresh.pop("pc" if arch == "aarch64" else "rip") == CODE
-    assert fresh.pop("pstate" if arch == "aarch64" else "eflags") == (0 if arch == "aarch64" else 0x202)
+    assert fresh.pop("pstate" if arch == "aarch64" else "rflags") == (0 if arch == "aarch64" else 0x202)
     assert not any(fresh.values())
     values = [0x1111 * (i + 1) for i in range(len(names))]
     values[-1] = 0x6000_0000 if arch == "aarch64" else 0x246
