@@ -56,6 +56,10 @@ def do_exit(task: Task, code: int) -> None:
     if not signal.threads:
         _group_is_gone(task)
 
+    if task.seccomp is not None:
+        from kernel_model.seccomp.filter import seccomp_filter_release
+
+        seccomp_filter_release(task)
 
 def exit_group(task: Task, code: int) -> None:
     """The whole thread group is gone (kernel/exit.c:do_group_exit())."""

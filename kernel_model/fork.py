@@ -106,6 +106,10 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
     child.rseq_event = bool(child.rseq.address)
     child.pi_priority = 0
     child.vfork_done = WaitQueue() if flags & CLONE_VFORK else None
+    if child.seccomp is not None:
+        from kernel_model.seccomp.filter import get_seccomp_filter
+
+        get_seccomp_filter(child)
     child.context = _copy_thread(task, args)
     if flags & CLONE_CHILD_SETTID:
         with suppress(SyscallError):

@@ -118,6 +118,12 @@ class Kernel:
         if self.chance is not None or cpu_count > 1:
             self.sched.choose()
         self.filters_see_vdso = False
+        self.preload: Preload | None = None
+        """A library that execve starts before the program; None for none."""
+        self.filters_see_vdso = False
+        """`struct seccomp_data` has the vDSO's bounds, which Linux's has not (docs/decisions/0011)."""
+        self.seccomp_actions_logged: frozenset[bytes] | None = None
+        """Names of the actions that seccomp logs, once somebody has said which."""
         """`struct seccomp_data` has the vDSO's bounds, which Linux's has not (docs/decisions/0011)."""
         self.futexes = FutexTable()
         self.last_pid = 0

@@ -80,7 +80,17 @@ def _random(kernel: Kernel) -> dict[bytes, Node]:
     }
 
 
-# QUIRK: Of /proc/sys only kernel/hostname and kernel/domainname can be written.
+def _seccomp() -> dict[bytes, Node]:
+    """/proc/sys/kernel/seccomp."""
+    from kernel_model.seccomp import logged
+
+    return {
+        b"actions_avail": constant(logged.actions_avail()),
+        b"actions_logged": text_node(logged.actions_logged, mode=0o644, store=logged.set_actions_logged),
+    }
+
+
+# QUIRK: Of /proc/sys only hostname, domainname and seccomp/actions_logged in kernel can be written.
 def sys_node(kernel: Kernel) -> Node:
     """The directory /proc/sys."""
     kernel_settings = {
@@ -105,6 +115,7 @@ def sys_node(kernel: Kernel) -> Node:
         b"printk": _fixed(b"4\t4\t1\t7"),
         b"random": dir_node(_random(kernel)),
         b"randomize_va_space": _fixed(2),
+        b"seccomp": dir_node(_seccomp()),
         b"sem": _fixed(b"32000\t1024000000\t500\t32000"),
         b"shmall": _fixed((1 << 64) - 1 - (1 << 24)),
         b"shmmax": _fixed((1 << 64) - 1 - (1 << 24)),
