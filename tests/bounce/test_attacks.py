@@ -1,7 +1,7 @@
 """Attacks and accidents, by name: what guests/src/bounce does to a bounce, and how each ends.
 
 Each name is a section of what a guest prints; the guest runs once for all of them. Linux has no bounce, so that most
-of the expectations follow from the specification; `accidents` and `flags` are checked against Linux itself as well
+of the expectations follow from the specification; `accidents`, `exits` and `flags` are checked against Linux as well
 (tests/test_guests.py).
 """
 
@@ -82,6 +82,13 @@ EVERYWHERE = {
         "rt_sigreturn on an alternate stack, nested",
         "munmap of one's own stack",
         "stack growth by the push",
+    ),
+    "exits": (
+        "a thread's exit with the stack re-owned and checksummed",
+        "a thread's exit while another runs on its stack",
+        "a thread's exit with no stack",
+        "exit_group with no stack",
+        "a detached thread's exit",
     ),
 }
 FORGED = {
@@ -171,7 +178,7 @@ VARIANTS = (
 )
 
 
-@pytest.mark.parametrize("guest", ["accidents", "flags"])
+@pytest.mark.parametrize("guest", ["accidents", "exits", "flags"])
 @pytest.mark.parametrize("variant", VARIANTS, ids="-".join)
 def test_accidents_end_the_same_with_every_kind_of_bounce(guest: str, variant: tuple[str, str, str]) -> None:
     arch, *options = variant
