@@ -27,7 +27,7 @@ from vdso_image.image import load as load_vdso
 from vdso_image.vvar import pack_vvar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from threading import Timer
 
     from emu.cpu.engine import UnicornCpu
@@ -162,11 +162,17 @@ class Machine:
             except NoSuchBounce as error:
                 raise StartError(STATUS_OWN_FAILURE, f"{self.options.program}: {error}") from error
 
-    def run(self) -> int:
-        """Run the guest to its end; the exit status as a shell shows it."""
+    def run(self, between: Callable[[], None] | None = None) -> int:
+        """Run the guest to its end; the exit status as a shell shows it.
+
+        `between`: called whenever a reader of the run has paused the CPU, before it goes on.
+        """
         self.begin()
         try:
             self.cpu.run()
+            while self.cpu.paused and between is not None:
+                between()
+                self.cpu.run()
         finally:
             self.close()
         return self.status()

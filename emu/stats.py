@@ -7,7 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from kernel_model.bounce import FRAME_BYTES
+from kernel_model.bounce import FRAME_BYTES, USER_RETURN_BYTES
 
 if TYPE_CHECKING:
     from emu.machine import Machine
@@ -53,7 +53,10 @@ class StatisticsFile:
 
 
 def user_stack_bytes_max(kernel: Kernel) -> int:
-    """The most that one bounce took of the user's stack: frame, red zone and alignment."""
-    if kernel.bounce is None or kernel.bounce.in_task_page or not kernel.stats.bounces:
+    """The most that one bounce took of the user's stack: frame, red zone, alignment, and what a handler pushes."""
+    stats = kernel.stats
+    if kernel.bounce is None or kernel.bounce.in_task_page or not stats.bounces:
         return 0
-    return FRAME_BYTES + kernel.arch.RED_ZONE_BYTES + kernel.stats.alignment_bytes_max
+    by_itself = kernel.bounce.handler == "user" and stats.bounces > stats.redirected_returns
+    pushed = USER_RETURN_BYTES if by_itself else 0
+    return FRAME_BYTES + kernel.arch.RED_ZONE_BYTES + stats.alignment_bytes_max + pushed

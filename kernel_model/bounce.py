@@ -27,6 +27,8 @@ NO_CALL: Final = 0x1FFF_FFFF
 """The number that, flagged, stands for no call at all: the bounce ends and the result register stays."""
 FRAME: Final = Struct("<4Q")
 FRAME_BYTES: Final = FRAME.size
+USER_RETURN_BYTES: Final = 8
+"""What a handler that returns in user space needs below the frame: iretq takes one word more than the frame has."""
 ALIGN_MASK: Final = U64_MASK & -16
 """A frame's address is a multiple of 16, whatever SP is."""
 PACK_FRAME: Final = FRAME.pack_into

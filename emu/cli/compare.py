@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emu.cli import values
-from emu.cli.errors import STATUS_TIMEOUT, CliError, Debug, complain
+from emu.cli.errors import STATUS_TIMEOUT, CliError, complain
 from emu.cli.machine_options import machine_options, machine_options_of
-from emu.cli.options import OneOf, ProgramCommand
+from emu.cli.options import OneOf, check_words, guest_words, program_command
 
 if TYPE_CHECKING:
     from emu.compare.report import Report
@@ -23,12 +23,9 @@ STATUS_DIFFERENT = 1
 _WIDTH = 80
 
 
-@click.command(
-    cls=ProgramCommand,
-    options_metavar="[options]",
-    context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
-    epilog="The status is 0 when the program did the same under each ABI, 1 when it did not; 124 after --timeout, 125 "
-    "when uabi-emu failed, 126 when PROGRAM can't be run, 127 when it was not found.",
+@program_command(
+    "The status is 0 when the program did the same under each ABI, 1 when it did not; 124 after --timeout, 125 "
+    "when uabi-emu failed, 126 when PROGRAM can't be run, 127 when it was not found."
 )
 @click.option(
     "--abis",
@@ -67,8 +64,7 @@ _WIDTH = 80
 )
 @click.option("--show-output", is_flag=True, help="Print what the program printed, once, before the report.")
 @machine_options_of
-@click.option("--debug", is_flag=True, help="Show a traceback when uabi-emu itself fails.")
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="PROGRAM [ARGS]...")
+@guest_words
 def compare(
     words: tuple[str, ...],
     abis: str,
@@ -82,9 +78,7 @@ def compare(
 ) -> int:
     """Run PROGRAM once under each ABI. Tell what it did not do the same, then what its system calls cost on their way
     into the kernel. All words after PROGRAM are the guest's."""
-    Debug.wanted = Debug.wanted or debug
-    if not words:
-        raise CliError("compare: no PROGRAM: say which program to compare; see 'uabi-emu compare --help'")
+    check_words("compare", words, debug=debug)
     costs_ns = values.nanoseconds("--entry-ns", entry_ns), values.nanoseconds("--instruction-ns", instruction_ns)
     machines = machines_of(abis, words, given)
 

@@ -5,9 +5,16 @@ Mistakes are told as all others, and a value may come only after `=`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, TypeVar
+
 import click
 
-from emu.cli.errors import CliError
+from emu.cli.errors import CliError, Debug
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_Function = TypeVar("_Function", bound="Callable[..., Any]")
 
 
 class OneOf(click.Choice[str]):
@@ -68,3 +75,26 @@ class ProgramCommand(click.Command):
                 position += 1
             position += 1
         return result
+
+
+def program_command(epilog: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a function the command of its name that runs a program; `epilog` says which statuses it has."""
+    return click.command(
+        cls=ProgramCommand,
+        options_metavar="[options]",
+        context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
+        epilog=epilog,
+    )
+
+
+def guest_words(function: _Function) -> _Function:
+    """Give a command its last option, --debug, and PROGRAM with its arguments: `debug` and `words`."""
+    function = click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="PROGRAM [ARGS]...")(function)
+    return click.option("--debug", is_flag=True, help="Show a traceback when uabi-emu itself fails.")(function)
+
+
+def check_words(command: str, words: tuple[str, ...], *, debug: bool) -> None:
+    """See that there is a PROGRAM for `command`; `debug`: whether --debug was given."""
+    Debug.wanted = Debug.wanted or debug
+    if not words:
+        raise CliError(f"{command}: no PROGRAM: say which program to {command}; see 'uabi-emu {command} --help'")

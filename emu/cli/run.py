@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from emu.cli.errors import STATUS_FAILED, CliError, Debug, complain
+from emu.cli.errors import STATUS_FAILED, CliError, complain
 from emu.cli.machine_options import machine_options, machine_options_of, start
-from emu.cli.options import AfterEquals, ProgramCommand
+from emu.cli.options import AfterEquals, check_words, guest_words, program_command
 from emu.cli.running import run_to_its_end
 
 if TYPE_CHECKING:
@@ -17,26 +17,20 @@ if TYPE_CHECKING:
     from emu.stats import StatisticsFile
 
 
-@click.command(
-    cls=ProgramCommand,
-    options_metavar="[options]",
-    context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
-    epilog="The status is the guest's, or 128+n when signal n killed it; 124 after --timeout, 125 when uabi-emu "
-    "failed, 126 when PROGRAM can't be run, 127 when it was not found.",
+@program_command(
+    "The status is the guest's, or 128+n when signal n killed it; 124 after --timeout, 125 when uabi-emu "
+    "failed, 126 when PROGRAM can't be run, 127 when it was not found."
 )
 @machine_options_of
 @click.option(
     "--strace", cls=AfterEquals, metavar="FILE", help="Print system calls as strace does, on stderr or to FILE."
 )
 @click.option("--stats", metavar="FILE", help="Write counters of the run to FILE as JSON; - is stderr.")
-@click.option("--debug", is_flag=True, help="Show a traceback when uabi-emu itself fails.")
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="PROGRAM [ARGS]...")
+@guest_words
 def run(words: tuple[str, ...], strace: str | None, stats: str | None, debug: bool, **given: Any) -> int:
     """Run PROGRAM, a Linux program of AArch64 or x86-64. All words after it are the guest's. PROGRAM without a slash is
     looked for in the working directory, then along PATH."""
-    Debug.wanted = Debug.wanted or debug
-    if not words:
-        raise CliError("run: no PROGRAM: say which program to run; see 'uabi-emu run --help'")
+    check_words("run", words, debug=debug)
     wanted = machine_options(words, **given)
 
     statistics = _open_statistics(stats)

@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING
 from emu.cli.errors import STATUS_FAILED, complain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from emu.machine import Machine
 
 
-def run_to_its_end(machine: Machine, program: str) -> int:
-    """Run the guest, tell what killed it, and give the exit status; `program`: what the person called it."""
+def run_to_its_end(machine: Machine, program: str, between: Callable[[], None] | None = None) -> int:
+    """Run the guest, tell what killed it, and give the exit status; `program`: what the person called it.
+
+    `between`: see `Machine.run`.
+    """
     from emu.report import FaultReporter
 
     report = FaultReporter(machine.kernel, program)
     gc.freeze()
     gc.enable()
-    status = machine.run()
+    status = machine.run(between)
     report.print()
     if machine.timed_out:
         complain(f"{program}: killed after {machine.options.timeout_s:g} s, as --timeout says")

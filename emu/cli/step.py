@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from emu.cli.errors import STATUS_TIMEOUT, CliError, Debug
+from emu.cli.errors import STATUS_TIMEOUT, CliError
 from emu.cli.machine_options import machine_options, machine_options_of, start
-from emu.cli.options import ProgramCommand
+from emu.cli.options import check_words, guest_words, program_command
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -17,25 +17,19 @@ if TYPE_CHECKING:
 _STATUS_COMMAND_FAILED = 1
 
 
-@click.command(
-    cls=ProgramCommand,
-    options_metavar="[options]",
-    context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
-    epilog="Commands come from the terminal, or line by line from any other standard input; the program reads "
+@program_command(
+    "Commands come from the terminal, or line by line from any other standard input; the program reads "
     "/dev/null, or the file of --stdin. 'help' lists the commands. The status is 0, 1 when a command failed (for "
-    "example an 'expect' that did not hold), 124 after --timeout, 125 to 127 as for run.",
+    "example an 'expect' that did not hold), 124 after --timeout, 125 to 127 as for run."
 )
 @machine_options_of
 @click.option("-x", "script", metavar="FILE", help="Take commands from FILE; on a terminal the rest is typed.")
 @click.option("--stdin", default=os.devnull, metavar="FILE", help="What the program reads (default: /dev/null).")
-@click.option("--debug", is_flag=True, help="Show a traceback when uabi-emu itself fails.")
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="PROGRAM [ARGS]...")
+@guest_words
 def step(words: tuple[str, ...], script: str | None, stdin: str, debug: bool, **given: Any) -> int:
     """Run PROGRAM instruction by instruction, or from bounce to bounce, and look at it in between. All words after it
     are the program's."""
-    Debug.wanted = Debug.wanted or debug
-    if not words:
-        raise CliError("step: no PROGRAM: say which program to step; see 'uabi-emu step --help'")
+    check_words("step", words, debug=debug)
     wanted = machine_options(words, **given)
 
     from emu.step.host import StepHost

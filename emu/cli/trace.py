@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from emu.cli import values
-from emu.cli.errors import CliError, Debug, complain
+from emu.cli.errors import CliError, complain
 from emu.cli.machine_options import machine_options, machine_options_of, start
-from emu.cli.options import OneOf, ProgramCommand
+from emu.cli.options import OneOf, check_words, guest_words, program_command
 from emu.cli.running import run_to_its_end
 
 if TYPE_CHECKING:
@@ -18,11 +18,8 @@ if TYPE_CHECKING:
     from emu.trace.recorder import Recorder
 
 
-@click.command(
-    cls=ProgramCommand,
-    options_metavar="[options]",
-    context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
-    epilog="The trace goes to stderr, the program's output where it always goes. The status is as that of run.",
+@program_command(
+    "The trace goes to stderr, the program's output where it always goes. The status is as that of run."
 )
 @machine_options_of
 @click.option(
@@ -39,11 +36,10 @@ if TYPE_CHECKING:
     metavar="text|jsonl",
     help="Text for people (default), or JSON Lines for programs.",
 )
-@click.option("-o", "--output", metavar="FILE", help="Write the trace to FILE instead of stderr.")
+@click.option("-o", "--output", metavar="FILE", help="Write the trace to FILE instead of stderr; - is stdout.")
 @click.option("--instructions", is_flag=True, help="Write every instruction of the program, a line each, instead.")
 @click.option("--registers", is_flag=True, help="With --instructions: and the registers that each one changed.")
-@click.option("--debug", is_flag=True, help="Show a traceback when uabi-emu itself fails.")
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="PROGRAM [ARGS]...")
+@guest_words
 def trace(
     words: tuple[str, ...],
     only: str | None,
@@ -57,9 +53,7 @@ def trace(
 ) -> int:
     """Run PROGRAM and tell of each system call that bounces: where it was made, the frame, the handler's instructions,
     the real call, and where it returns."""
-    Debug.wanted = Debug.wanted or debug
-    if not words:
-        raise CliError("trace: no PROGRAM: say which program to run; see 'uabi-emu trace --help'")
+    check_words("trace", words, debug=debug)
     if registers and not instructions:
         raise CliError("--registers: it is for --instructions: give both, or none")
     if instructions and (only is not None or form != "text"):
@@ -72,20 +66,22 @@ def trace(
     file = _open(output)
     machine = start(wanted)
     tracer: Tracing
+    between = None
     if instructions:
         from emu.trace.instructions import InstructionTrace
 
-        tracer = InstructionTrace(machine, file, count, registers=registers)
+        tracer = lines = InstructionTrace(machine, file, count, registers=registers)
+        between = lines.paused
     else:
         tracer = _recorder(machine, file, form, only, count)
     tracer.attach()
     try:
-        status = run_to_its_end(machine, words[0])
+        status = run_to_its_end(machine, words[0], between)
     finally:
         tracer.close()
         file.flush()
     if file.broken is not None and not isinstance(file.broken, BrokenPipeError):
-        complain(f"{output or 'stderr'}: {file.broken.strerror}: the trace ends early")
+        complain(f"{file.name}: {file.broken.strerror}: the trace ends early")
     return status
 
 
@@ -124,7 +120,7 @@ def _recorder(machine: Machine, file: Output, form: str, only: str | None, limit
 
         teller = JsonTeller(file.write)
     else:
-        from emu.trace.text import TextTeller, wants_colour
+        from emu.trace.text import TextTeller, wants_colour, width_of
 
-        teller = TextTeller(file.write, colour=wants_colour(file.fd))
+        teller = TextTeller(file.write, colour=wants_colour(file.fd), width=width_of(file.fd))
     return Recorder(machine, teller, file, numbers, limit)

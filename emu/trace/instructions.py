@@ -62,18 +62,27 @@ class InstructionTrace:
         self._parts.clear()
 
     def __call__(self, event: Event) -> None:
-        """One event: what lies where may have changed, or enough has been told."""
+        """One event: what lies where may have changed."""
         if isinstance(event, MappingChanged | Execve):
             self._lines.clear()
-        enough = not self._left and not self._pending
-        if self._watch is not None and (enough or self._output.broken is not None):
+
+    def paused(self) -> None:
+        """Enough has been told: from here on the program runs at its own speed."""
+        if self._watch is not None:
             self._watch.remove()
             self._watch = None
             self._kernel.events.unsubscribe(self)
 
+    def _is_enough(self) -> bool:
+        """Is nothing more to be told? Then the CPU is paused, for a watch can't be removed while the guest runs."""
+        if self._watch is None or (self._left and self._output.broken is None):
+            return False
+        self._watch.pause()
+        return True
+
     def _plain(self, pc: int, size_bytes: int) -> None:
         """An instruction is about to be executed."""
-        if self._left:
+        if not self._is_enough():
             self._left -= 1
             self._add(self._line(pc, size_bytes))
 
@@ -82,13 +91,11 @@ class InstructionTrace:
 
         Where another task goes on, its registers say nothing of that.
         """
-        if not self._left and not self._pending:
-            return
         registers = self._cpu.read_gregs()
         if self._pending:
             self._end_line(registers if self._kernel.current is self._task else self._before)
         self._before = registers
-        if self._left:
+        if not self._is_enough():
             self._left -= 1
             self._pending = self._line(pc, size_bytes)
 

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 _STEPS_KEPT: Final = 64
 """More instructions than any handler has; a program may put a loop of its own in their place."""
 _WATCHES_KEPT: Final = 8
+_STACK_MAX_BYTES: Final = 4096
+"""Further from SP than any handler reaches: what is there is no stack of the bounce."""
 _WINDOW: Final = 16
 _FUNCTION_LIMIT_BYTES: Final = 4096
 _NEVER: Final = ("exit", "exit_group")
@@ -104,6 +106,8 @@ class Recorder:
         self._calls = 0
         self._told = 0
         self._open: dict[int, Story] = {}
+        self._returning: dict[int, Story] = {}
+        """By task: those whose last instruction goes back to the program; whether it did, the next event shows."""
         self._registers: dict[int, list[int]] = {}
         """By task: the registers at the handler's instruction that came last."""
         self._places = Places(machine.kernel)
@@ -139,6 +143,8 @@ class Recorder:
     def close(self) -> None:
         """The run is over: tell what is left."""
         if not self._ended:
+            for story in list(self._returning.values()):
+                self._has_returned(story)
             for story in list(self._open.values()):
                 self._over(story, outcomes.UNFINISHED)
             self._end(limited=False)
@@ -153,6 +159,10 @@ class Recorder:
 
     def __call__(self, event: Event) -> None:
         """One event."""
+        for story in list(self._returning.values()):
+            last = story.steps[-1].instruction.address
+            if not (isinstance(event, Fault) and event.task.pid == story.task and event.pc == last):
+                self._has_returned(story)
         react = self._on.get(type(event))
         if react is not None:
             react(event)
@@ -237,13 +247,24 @@ class Recorder:
         decoded = self._places.disassemble(task.mm, pc, 1)
         if decoded and len(story.steps) < _STEPS_KEPT:
             story.steps.append(Step(decoded[0], ()))
-        story.cost = story.cost._replace(instructions=story.cost.instructions + 1)
-        self._cost = self._cost._replace(instructions=self._cost.instructions + 1)
+        self._count_step(story, registers[self._arch.SP_INDEX])
         if decoded and decoded[0].text == _RETURN_IN_USER_SPACE:
             words = self._places.peek(task.mm, registers[self._arch.SP_INDEX], 8)
             story.landing = self._places.at(task.mm, int.from_bytes(words, "little"))
             story.result = _signed(registers[self._arch.RESULT_INDEX])
-            self._over(story, outcomes.RETURNED if story.call_text else outcomes.NO_CALL)
+            self._returning[task.pid] = story
+
+    def _has_returned(self, story: Story) -> None:
+        """The instruction that goes back to the program has been executed."""
+        self._over(story, outcomes.RETURNED if story.call_text else outcomes.NO_CALL)
+
+    def _count_step(self, story: Story, sp: int) -> None:
+        """One more instruction of a handler, which has its stack down to `sp`."""
+        taken = story.words[1] - sp & U64_MASK if story.stack_bytes else 0
+        taken = taken if taken < _STACK_MAX_BYTES else 0
+        cost, whole = story.cost, self._cost
+        story.cost = Cost(cost.kernel_entries, cost.instructions + 1, max(cost.user_stack_bytes, taken))
+        self._cost = Cost(whole.kernel_entries, whole.instructions + 1, max(whole.user_stack_bytes, taken))
 
     def _note_changes(self, story: Story, registers: list[int]) -> None:
         """Say of the last step what it changed."""
@@ -400,6 +421,7 @@ class Recorder:
     def _over(self, story: Story, outcome: str) -> None:
         """`story` is complete."""
         self._open.pop(story.task, None)
+        self._returning.pop(story.task, None)
         self._registers.pop(story.task, None)
         story.outcome = outcome
         story.so_far = self._cost

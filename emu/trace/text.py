@@ -1,4 +1,4 @@
-"""Stories as text for people, at most 80 columns wide wherever the guest's own words let it."""
+"""Stories as text for people, no wider than their terminal (80 columns otherwise) where the guest's words let it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from emu.trace.story import Cost, Step, Story
     from kernel_model.task import Task
 
-_WIDTH: Final = 80
+WIDTH: Final = 80
+_NARROWEST: Final = 60
 _INDENT: Final = 11
-_PLACE_WIDTH: Final = _WIDTH - 32
+_PLACE_LESS: Final = 32
+"""So much narrower than a line is the name of a place."""
+_HANGING_LESS: Final = 30
+"""So much narrower than a line is the most that its second one may hang back."""
 _INSTRUCTION_WIDTH: Final = 24
 _SMALL: Final = 100_000
 """A result below it is a number for people; an address above."""
@@ -51,9 +55,12 @@ _FLAGS: Final = {
 class TextTeller:
     """Writes each story in one piece when it is complete, or in two where its call slept."""
 
-    def __init__(self, write: Callable[[str], None], *, colour: bool = False) -> None:
+    def __init__(self, write: Callable[[str], None], *, colour: bool = False, width: int = WIDTH) -> None:
+        """`width`: columns of a line."""
         self._write = write
         self._colour = colour
+        self._width = max(width, _NARROWEST)
+        self._place_width = self._width - _PLACE_LESS
         self._names: tuple[str, str, str, str] = ("", "", "", "")
         self._begun = False
         self._limit_word = "bounce"
@@ -71,8 +78,8 @@ class TextTeller:
     def waits(self, story: Story) -> None:
         """See `Teller`."""
         lines = [self._title(story), *self._head(story)]
-        lines += _labelled("call", f"{story.call_text.rstrip(', ')} ...")
-        lines += _labelled("", "it has to wait: others may run")
+        lines += self._labelled("call", f"{story.call_text.rstrip(', ')} ...")
+        lines += self._labelled("", "it has to wait: others may run")
         self._put(lines)
 
     def over(self, story: Story) -> None:
@@ -95,7 +102,7 @@ class TextTeller:
             lines += self._frame(story)
         if story.handler is not None:
             at = "as it was" if story.in_task_page else "at the frame"
-            lines += _labelled("enter", f"{_at(story.handler)}, {self._names[1]} {at}")
+            lines += self._labelled("enter", f"{self._at(story.handler)}, {self._names[1]} {at}")
         lines += self._handler(story.steps[: story.steps_before_call] if story.real_site else story.steps)
         if story.real_site and story.kind != "call":
             lines += self._number(story)
@@ -104,7 +111,7 @@ class TextTeller:
     def _site(self, story: Story) -> list[str]:
         site = story.site
         assert site is not None
-        lines = _labelled("site", _at(site))
+        lines = self._labelled("site", self._at(site))
         for line in story.code:
             mark = ">" if line.address == site.address else " "
             lines.append(f"{'':{_INDENT}}{mark} {line.address:#x}  {line.text}")
@@ -112,33 +119,36 @@ class TextTeller:
 
     def _check(self, story: Story) -> list[str]:
         if story.kind == "call":
-            return _labelled("check", _REASONS[story.reason])
+            return self._labelled("check", _REASONS[story.reason])
         if story.kind == "forged":
-            return _labelled("check", f"{story.compared:#x} is inside the vDSO: a real call, and no bounce came before")
+            what = f"{story.compared:#x} is inside the vDSO: a real call, and no bounce came before"
+            return self._labelled("check", what)
         start, end = story.vdso
         side = "below" if story.compared < start else "above"
         what = f"{story.compared:#x}" if story.site and story.compared == story.site.address else (
             f"{story.compared:#x} (PC, as the slide has it)"
         )  # fmt: skip
         return [
-            *_labelled("check", f"{what} is {side} the vDSO, [{start:#x}, {end:#x}):"),
-            *_labelled("", "an old-style call, so the kernel sends it to the vDSO"),
+            *self._labelled("check", f"{what} is {side} the vDSO, [{start:#x}, {end:#x}):"),
+            *self._labelled("", "an old-style call, so the kernel sends it to the vDSO"),
         ]
 
     def _frame(self, story: Story) -> list[str]:
         number, sp, pc, flags = self._names
         words = story.words or story.popped
         if not story.words:
-            lines = _labelled("frame", "as the program made it:")
+            lines = self._labelled("frame", "as the program made it:")
         elif story.in_task_page:
-            lines = _labelled("frame", "in the task's own page; the user's stack is not touched")
+            lines = self._labelled("frame", "in the task's own page; the user's stack is not touched")
         else:
             parts = f"{sp} {words[1]:#x} - {story.red_zone_bytes} (red zone) - {8 * len(words)} (frame)"
             if story.alignment_bytes:
                 parts += f" - {story.alignment_bytes} (alignment)"
-            lines = _labelled("frame", parts)
+            lines = self._labelled("frame", parts)
         place = story.return_place
-        after = f", {_shortened(place.name, _PLACE_WIDTH)}" if place is not None and place.symbol is not None else ""
+        after = ""
+        if place is not None and place.symbol is not None:
+            after = f", {_shortened(place.name, self._place_width)}"
         meanings = (
             f"{number}: the number, {story.name}",
             f"{sp} before",
@@ -147,47 +157,46 @@ class TextTeller:
         )
         assert story.frame is not None
         for position, (word, meaning) in enumerate(zip(words, meanings, strict=True)):
-            lines += _labelled("", f"{story.frame + 8 * position:#x}  {word:016x}  {meaning}", 2 + 14 + 2 + 16 + 2)
+            lines += self._labelled("", f"{story.frame + 8 * position:#x}  {word:016x}  {meaning}", 2 + 14 + 2 + 16 + 2)
         return lines
 
-    @staticmethod
-    def _handler(steps: Sequence[Step]) -> list[str]:
+    def _handler(self, steps: Sequence[Step]) -> list[str]:
         lines = []
         label = "handler"
         for step in steps:
             text = f"{step.instruction.address:#x}  {step.instruction.text:<{_INSTRUCTION_WIDTH}}"
             if step.changed:
                 text += "  " + ", ".join(_changed(name, value) for name, value in step.changed)
-            lines += _labelled(label, text.rstrip())
+            lines += self._labelled(label, text.rstrip())
             label = ""
         return lines
 
     def _number(self, story: Story) -> list[str]:
         lines = []
         if story.kind == "bounce":
-            lines += _labelled("check", f"{story.real_site:#x} is inside the vDSO: a real call")
+            lines += self._labelled("check", f"{story.real_site:#x} is inside the vDSO: a real call")
         flagged = story.flagged
         if flagged is not None and flagged & REDIRECT:
             rest = flagged & ~REDIRECT
             what = "no call at all" if rest == NO_CALL else story.name
-            lines += _labelled("number", f"{flagged:#x} = {REDIRECT:#x} (take the frame off) + {rest} ({what})")
+            lines += self._labelled("number", f"{flagged:#x} = {REDIRECT:#x} (take the frame off) + {rest} ({what})")
         elif flagged is not None:
-            lines += _labelled("number", f"{flagged:#x}, without the flag: {story.name}")
+            lines += self._labelled("number", f"{flagged:#x}, without the flag: {story.name}")
         if story.popped:
             number, sp, pc, flags = self._names
-            lines += _labelled("pop", f"{number}, {sp}, {pc} and {flags} are again what the frame says")
+            lines += self._labelled("pop", f"{number}, {sp}, {pc} and {flags} are again what the frame says")
             if story.words and story.popped != story.words:
                 words = " ".join(f"{word:x}" for word in story.popped)
-                lines += _labelled("", f"which is not what was pushed: {words}")
+                lines += self._labelled("", f"which is not what was pushed: {words}")
         return lines
 
     def _tail(self, story: Story) -> list[str]:
         """From the real call on."""
         lines = []
         if story.call_result:
-            lines += _labelled("call", f"{story.call_text} = {story.call_result}")
+            lines += self._labelled("call", f"{story.call_text} = {story.call_result}")
         elif story.call_text:
-            lines += _labelled("call", f"{story.call_text.rstrip(', ')} ...")
+            lines += self._labelled("call", f"{story.call_text.rstrip(', ')} ...")
         if story.real_site:
             lines += self._handler(story.steps[story.steps_before_call :])
         lines += self._ending(story)
@@ -196,46 +205,46 @@ class TextTeller:
         return lines
 
     def _ending(self, story: Story) -> list[str]:
-        where = _at(story.landing) if story.landing is not None else ""
+        where = self._at(story.landing) if story.landing is not None else ""
         outcome = story.outcome
         if outcome in (outcomes.RETURNED, outcomes.NO_CALL):
             result = story.result or 0
             shown = str(result) if -_SMALL < result < _SMALL else f"{result & U64_MASK:#x}"
-            lines = _labelled("return", f"{where}, {self._result_name} = {shown}")
+            lines = self._labelled("return", f"{where}, {self._result_name} = {shown}")
             if story.child:
-                lines += _labelled("", f"and in the new task, {story.child}, the same with 0")
+                lines += self._labelled("", f"and in the new task, {story.child}, the same with 0")
             return lines
         if outcome == outcomes.REPLACED:
-            return _labelled("return", f"{where}, with registers of its own")
+            return self._labelled("return", f"{where}, with registers of its own")
         if outcome == outcomes.INTERRUPTED:
-            return _labelled("return", "not yet: a signal comes first")
+            return self._labelled("return", "not yet: a signal comes first")
         if outcome == outcomes.REWOUND:
             return [
-                *_labelled("signal", f"it found the task at {story.details}, where only the number had changed"),
-                *_labelled("rewind", f"{where}: back AT the call,"),
-                *_labelled("", "which will be made again when the signal has been dealt with"),
+                *self._labelled("signal", f"it found the task at {story.details}, where only the number had changed"),
+                *self._labelled("rewind", f"{where}: back AT the call,"),
+                *self._labelled("", "which will be made again when the signal has been dealt with"),
             ]
         if outcome in (outcomes.REFUSED, outcomes.FAULT):
-            return _labelled("refused" if outcome == outcomes.REFUSED else "fault", story.details)
-        return _labelled("return", _ENDINGS[outcome])
+            return self._labelled("refused" if outcome == outcomes.REFUSED else "fault", story.details)
+        return self._labelled("return", _ENDINGS[outcome])
 
     def _cost(self, story: Story) -> list[str]:
         return [
-            *_labelled("cost", f"{_cost(story.cost)} of stack (bare: 1 entry)"),
-            *_labelled("so far", f"{_cost(story.so_far)} of stack at most"),
+            *self._labelled("cost", f"{_cost(story.cost)} of stack (bare: 1 entry)"),
+            *self._labelled("so far", f"{_cost(story.so_far)} of stack at most"),
         ]
 
     # -- between stories -----------------------------------------------------------------------------------------------
     def signal(self, task: Task, signal: int, handler: Place | None) -> None:
         """See `Teller`."""
-        what = f"its handler, {_at(handler)}" if handler is not None else "the default action"
+        what = f"its handler, {self._at(handler)}" if handler is not None else "the default action"
         self._put([f"signal {signal_name(signal)}, task {task.pid}: {what}"])
 
     def execve(self, task: Task, filename: bytes) -> None:
         """See `Teller`."""
-        name = _shortened(printable(filename), _PLACE_WIDTH)
+        name = _shortened(printable(filename), self._place_width)
         vdso = f"[{task.mm.vdso:#x}, {task.mm.vdso_end:#x})"
-        self._put([f"task {task.pid} runs {name} now", *_labelled("vdso", vdso)])
+        self._put([f"task {task.pid} runs {name} now", *self._labelled("vdso", vdso)])
 
     def exited(self, task: Task, code: int) -> None:
         """See `Teller`."""
@@ -253,30 +262,27 @@ class TextTeller:
         self._write(("\n" if self._begun else "") + "\n".join(lines) + "\n")
         self._begun = True
 
+    def _labelled(self, label: str, text: str, hanging: int = 0) -> list[str]:
+        """`text` behind `label`, in as many lines as it takes; what follows the first hangs `hanging` further in."""
+        line = f"  {label:<{_INDENT - 2}}{text}"
+        if len(line) <= self._width:
+            return [line]
+        indent = " " * (_INDENT + (hanging if 0 < hanging <= self._width - _HANGING_LESS else 2))
+        split = line.replace("|", "|\0 ")  # flags may be torn apart too
+        lines = wrap(split, self._width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        return [line.replace("|\0 ", "|").replace("\0", "") for line in lines]
 
-def _labelled(label: str, text: str, hanging: int = 0) -> list[str]:
-    """`text` behind `label`, in as many lines as it takes; what follows the first hangs `hanging` further in."""
-    line = f"  {label:<{_INDENT - 2}}{text}"
-    if len(line) <= _WIDTH:
-        return [line]
-    indent = " " * (_INDENT + (hanging or 2))
-    split = line.replace("|", "|\0 ")  # flags may be torn apart too
-    lines = wrap(split, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-    return [line.replace("|\0 ", "|").replace("\0", "") for line in lines]
+    def _place(self, place: Place) -> str:
+        """Its name and file, empty for none; a long one, as C++ has them, without its end."""
+        return _shortened(str(place), self._place_width) if place.file else ""
+
+    def _at(self, place: Place) -> str:
+        """Its address and what is there."""
+        return f"{place.address:#x}  {self._place(place)}".rstrip()
 
 
 def _shortened(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 3] + "..."
-
-
-def _place(place: Place) -> str:
-    """Its name and file, empty for none; a long one, as C++ has them, without its end."""
-    return _shortened(str(place), _PLACE_WIDTH) if place.file else ""
-
-
-def _at(place: Place) -> str:
-    """Its address and what is there."""
-    return f"{place.address:#x}  {_place(place)}".rstrip()
 
 
 def _flags(register: str, value: int) -> str:
@@ -316,3 +322,11 @@ def _coloured(line: str) -> str:
 def wants_colour(fd: int) -> bool:
     """Is `fd` a person's terminal that has not been asked to be plain (https://no-color.org)?"""
     return os.isatty(fd) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def width_of(fd: int) -> int:
+    """How many columns `fd`'s terminal has; `WIDTH` for what is none, or does not say."""
+    try:
+        return os.get_terminal_size(fd).columns or WIDTH
+    except OSError:
+        return WIDTH

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import signal
+import struct
 import subprocess
+import termios
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -15,8 +18,11 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from emu.machine import Machine, MachineOptions
 from emu.trace import jsonl
 from emu.trace import story as outcomes
+from emu.trace.instructions import InstructionTrace
+from emu.trace.output import Output
 from guests.build import ARCHES, FLAGS, build, compile_to, discover
 from kernel_model import arch as architectures
 from tests.harness import ROOT, emulator, run
@@ -140,21 +146,47 @@ def test_tasks_are_told_apart(tasks: Path, tmp_path: Path) -> None:
     assert text.index("call     execve") < text.index("task 1002 runs ")
 
 
+def on_a_terminal(command: list[str], env: dict[str, str], cwd: Path, columns: int = 0) -> str:
+    """What a trace writes to a terminal of so many columns."""
+    master, slave = os.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 0, columns, 0, 0))
+    subprocess.run(command, stderr=slave, cwd=cwd, env=env, timeout=60, check=True)
+    os.close(slave)
+    text = b""
+    try:
+        while piece := os.read(master, 4096):
+            text += piece
+    except OSError:
+        pass  # EIO: everybody has closed the other end
+    os.close(master)
+    return text.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_lines_fit_the_terminal(arch: str, tmp_path: Path) -> None:
+    seen = {}
+    for columns in (0, 20, 60, 80, 200):
+        seen[columns] = on_a_terminal(trace(DEMO / arch / "getppid"), {"TERM": "dumb"}, tmp_path, columns)
+    assert seen[0] == seen[80]  # a terminal that does not say how wide it is
+    assert seen[20] == seen[60]  # as narrow as can be read
+    widest = {columns: max(map(len, text.splitlines())) for columns, text in seen.items()}
+    assert widest[60] <= 60 < widest[80] <= 80
+    assert widest[200] <= 200
+    assert seen[60].split() == seen[80].split() == seen[200].split()
+
+
+def test_a_trace_to_stdout(tmp_path: Path) -> None:
+    words = ("--limit", "1", DEMO / "aarch64" / "getppid")
+    seen = run(trace("-o", "-", *words), cwd=tmp_path)
+    assert (seen.stdout, seen.stderr) == (run(trace(*words), cwd=tmp_path).stderr, b"")
+    assert seen.stdout.startswith(b"bounce 1: getppid")
+    assert os.listdir(tmp_path) == []
+
+
 def test_colour_is_for_terminals(tmp_path: Path) -> None:
     seen = {}
     for name, env in (("plain", {"NO_COLOR": "1", "TERM": "xterm"}), ("dumb", {"TERM": "dumb"}), ("colour", {})):
-        master, slave = os.openpty()
-        command = trace("--limit", "1", DEMO / "x86_64" / "getppid")
-        subprocess.run(command, stderr=slave, cwd=tmp_path, env=env, timeout=60, check=True)
-        os.close(slave)
-        text = b""
-        try:
-            while piece := os.read(master, 4096):
-                text += piece
-        except OSError:
-            pass  # EIO: everybody has closed the other end
-        os.close(master)
-        seen[name] = text.decode().replace("\r\n", "\n")
+        seen[name] = on_a_terminal(trace("--limit", "1", DEMO / "x86_64" / "getppid"), env, tmp_path)
     assert seen["plain"] == seen["dumb"]
     assert "\033" not in seen["plain"]
     assert "\033[1mbounce 1" in seen["colour"]
@@ -377,6 +409,30 @@ def test_every_instruction(arch: str, tmp_path: Path) -> None:
     assert [line.split()[:3] for line in plain] == [line.split()[:3] for line in seen.stderr.decode().splitlines()]
     limited = run(trace("--instructions", "--limit", "3", f"guests/demo/{arch}/getppid"), cwd=ROOT).stderr.decode()
     assert limited.splitlines() == plain[:3]
+
+
+@pytest.mark.parametrize("registers", [False, True])
+@pytest.mark.parametrize("arch", ARCHES)
+def test_behind_the_limit_nothing_is_watched(arch: str, registers: bool) -> None:
+    """The CPU is paused once, before the program's next instruction, and so before its first call."""
+    words = (b"getppid",)
+    options = MachineOptions(str(DEMO / arch / "getppid"), list(words), {}, seed=1, virtual_time=True)
+    machine = Machine(options)
+    output = Output(os.devnull)
+    tracer = InstructionTrace(machine, output, 3, registers=registers)
+    seen: list[str] = []
+    tracer.attach()
+    machine.kernel.events.subscribe(lambda event: seen.append(type(event).__name__))
+
+    def between() -> None:
+        seen.append("paused")
+        tracer.paused()
+
+    assert machine.run(between) == 0
+    tracer.close()
+    os.close(output.fd)
+    assert seen.index("paused") < seen.index("Bounced")
+    assert seen.count("paused") == 1
 
 
 def test_registers_of_other_tasks_are_not_told(tasks: Path, tmp_path: Path) -> None:
