@@ -66,6 +66,7 @@ class MachineOptions(NamedTuple):
     timeout_s: float | None = None
     abi: str = "bounce"
     bounce: BounceWishes = BounceWishes()
+    handler: str = "careful"
     debug: bool = False
     check_leaks: bool = False
 
@@ -161,6 +162,10 @@ class Machine:
                 self.kernel.bounce = bounce_options(self.options.bounce, arch, vdso.image.handlers)
             except NoSuchBounce as error:
                 raise StartError(STATUS_OWN_FAILURE, f"{self.options.program}: {error}") from error
+        elif self.options.abi != "bare":
+            from emu.hack1 import preload
+
+            self.kernel.preload = preload(self.kernel, arch, self.options.abi, self.options.handler)
 
     def run(self, between: Callable[[], None] | None = None) -> int:
         """Run the guest to its end; the exit status as a shell shows it.

@@ -6,7 +6,8 @@ programs. A binary's file name holds the hash of all that goes into it: source, 
 version. So nothing is ever rebuilt in vain or used when stale, and runs at the same time do no harm.
 
 Run as a script it builds everything, or the guests named, and prints where each lies; with --demo it renews
-the guests of `make demo`, which are kept in git so that the demo needs no compiler.
+the guests of `make demo`, and with --library the library of Hack #1 that runs inject: both are kept in git, so
+that neither needs a compiler.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SOURCES = HERE / "src"
+LIBRARY = HERE / "hack1"
 ARCHES = ("aarch64", "x86_64")
 FLAGS = ("-static", "-O2", "-g0", "-s", "-std=gnu17", "-Wall", "-Wextra", "-Werror", "-fno-sanitize=all")
 
@@ -116,8 +118,22 @@ def binary_path(guest: Guest) -> Path:
     """Where the binary of this very source, built with these very flags, lies or will lie."""
     key = "\0".join((guest.target, *guest.flags)).encode()
     headers = b"".join(header.read_bytes() for header in sorted(guest.source.parent.glob("*.h")))
-    digest = hashlib.sha256(_common() + key + guest.source.read_bytes() + headers).hexdigest()[:20]
+    source = guest.source.read_bytes()
+    if b"hack1/hack1.c" in source:
+        headers += b"".join(path.read_bytes() for path in sorted(LIBRARY.glob("*.[ch]")))
+    digest = hashlib.sha256(_common() + key + source + headers).hexdigest()[:20]
     return cache_dir() / guest.arch / guest.area / f"{guest.name}-{digest}"
+
+
+def _zig(source: Path, target: str, *command: str) -> None:
+    """Run one of zig's tools on a source; RuntimeError with what it says."""
+    # the compiler keeps its own libraries there; one place for all guests and test workers
+    environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(cache_dir() / "zig")}
+    environment["ZIG_LOCAL_CACHE_DIR"] = environment["ZIG_GLOBAL_CACHE_DIR"]
+    whole = [sys.executable, "-m", "ziglang", *command]
+    run = subprocess.run(whole, capture_output=True, text=True, env=environment, check=False)
+    if run.returncode:
+        raise RuntimeError(f"{source}, {target}: the compiler says\n{run.stderr}")
 
 
 def compile_to(source: Path, target: str, flags: Iterable[str], output: Path) -> None:
@@ -125,14 +141,7 @@ def compile_to(source: Path, target: str, flags: Iterable[str], output: Path) ->
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".new-") as scratch:
         new = Path(scratch) / "out"
-        command = [sys.executable, "-m", "ziglang", "cc", "-target", target, *flags]
-        command += ["-I", str(SOURCES), "-o", str(new), str(source)]
-        # the compiler keeps its own libraries there; one place for all guests and test workers
-        environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(cache_dir() / "zig")}
-        environment["ZIG_LOCAL_CACHE_DIR"] = environment["ZIG_GLOBAL_CACHE_DIR"]
-        run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        if run.returncode:
-            raise RuntimeError(f"{source}, {target}: the compiler says\n{run.stderr}")
+        _zig(source, target, "cc", "-target", target, *flags, "-I", str(SOURCES), "-o", str(new), str(source))
         new.replace(output)
 
 
@@ -194,6 +203,35 @@ def build_demo(into: Path) -> dict[str, str]:
     return manifest
 
 
+INJECTED = HERE.parent / "emu" / "hack1"
+# what is put into other programs: no C library, no relocations, and no register that a program's start leaves alone
+LIBRARY_FLAGS = (
+    "-c", "-Os", "-g0", "-std=gnu17", "-Wall", "-Wextra", "-Werror", "-fno-sanitize=all", "-fPIC", "-fno-builtin",
+    "-fvisibility=hidden", "-mgeneral-regs-only", "-fno-stack-protector", "-fno-jump-tables",
+    "-fno-asynchronous-unwind-tables", "-fno-unwind-tables",
+)  # fmt: skip
+LIBRARY_LINK_FLAGS = (
+    "-shared", "--no-undefined", "-e", "_start", "-s", "--build-id=none", "--hash-style=sysv", "--no-rosegment",
+    "-z", "norelro", "-z", "noexecstack", "-z", "max-page-size=4096",
+)  # fmt: skip
+
+
+def build_library(into: Path) -> list[Path]:
+    """Build the library of Hack #1 that is injected, as <arch>.so in a folder."""
+    source = LIBRARY / "inject.c"
+    outputs = []
+    for arch in ARCHES:
+        target = f"{arch}-linux-musl"
+        with tempfile.TemporaryDirectory(prefix="hack1-") as scratch:
+            compiled = str(Path(scratch) / "inject.o")
+            _zig(source, target, "cc", "-target", target, *LIBRARY_FLAGS, "-o", compiled, str(source))
+            output = into / f"{arch}.so"
+            _zig(source, target, "ld.lld", *LIBRARY_LINK_FLAGS, "-o", str(output), compiled)
+        output.chmod(0o644)
+        outputs.append(output)
+    return outputs
+
+
 def main() -> int:
     """Build what the command line names."""
     parser = argparse.ArgumentParser(description="Build the guests and print where they lie.")
@@ -201,7 +239,11 @@ def main() -> int:
     parser.add_argument("--arch", choices=ARCHES)
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--demo", action="store_true", help="renew the guests in guests/demo")
+    parser.add_argument("--library", action="store_true", help="renew the library of Hack #1 in emu/hack1")
     options = parser.parse_args()
+    if options.library:
+        build_library(INJECTED)
+        return 0
     if options.demo:
         (DEMO / "manifest.json").write_text(json.dumps(build_demo(DEMO), indent=1) + "\n")
         return 0

@@ -54,6 +54,8 @@ def _lost_frames(kernel: Kernel, spaces: list[AddressSpace]) -> Iterator[str]:
     known = {frames.zero_frame, kernel.sigtramp_frame}
     if kernel.vdso is not None:
         known.update(kernel.vdso.all_frames())
+    if kernel.preload is not None:
+        known.update(kernel.preload.all_frames())
     for space in spaces:
         if space.anonymous and space.pages and not space.special:
             yield f"an anonymous mapping that nobody shows has {len(space.pages)} pages"

@@ -95,6 +95,8 @@ def map_image(
 
         task.task_page = map_task_page(mm)
     _map_sigtramp(task, mm)
+    if task.kernel.preload is not None:
+        pc = task.kernel.preload.map_into(mm, pc)
     _set_brk(task, mm, image, bias)
     if task.personality & MMAP_PAGE_ZERO:
         _map_page_zero(task, mm)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kernel_model.mm.frames import FrameAllocator
     from kernel_model.signal.sighand import SignalStruct
     from kernel_model.task import Task
+    from kernel_model.preload import Preload
     from kernel_model.timekeeping import Timekeeper
     from kernel_model.ucounts import UserCounts
     from kernel_model.vdso import Vdso

@@ -24,10 +24,18 @@ if TYPE_CHECKING:
 _OPTIONS = (
     click.option(
         "--abi",
-        type=OneOf(("bare", "bounce")),
+        type=OneOf(("bare", "bounce", "seccomp", "dispatch")),
         default="bounce",
-        metavar="bare|bounce",
-        help="How calls reach the kernel: bounced to the vDSO (default), or bare, the plain instruction.",
+        metavar="bare|bounce|seccomp|dispatch",
+        help="How calls reach the kernel: bounced to the vDSO (default); bare, the plain instruction; or by a SIGSYS "
+        "that a seccomp filter, or Syscall User Dispatch, sends.",
+    ),
+    click.option(
+        "--handler",
+        type=OneOf(("careful", "slide", "hiding")),
+        metavar="careful|slide|hiding",
+        help="What the injected handler of SIGSYS does: all it can (default), no more than the slide's, or also refuse "
+        "the program seccomp of its own.",
     ),
     click.option(
         "--bounce-check",
@@ -121,6 +129,7 @@ def machine_options(
     root: str | None,
     isolate: bool,
     bind: tuple[str, ...],
+    handler: str | None,
     env: tuple[str, ...],
     clear_env: bool,
     cwd: str | None,
@@ -151,6 +160,8 @@ def machine_options(
         root = values.directory("--root", root)
     elif cwd is not None and not isolate:
         cwd = os.path.join(os.getcwd(), cwd)  # the guest has the host's tree, and so the place we mean
+    if handler is not None and abi not in ("seccomp", "dispatch"):
+        raise CliError(f"--handler: nothing is injected under --abi {abi}: leave one of the two away")
     wanted = MachineOptions(
         program=words[0],
         argv=[os.fsencode(word) for word in words],
@@ -176,6 +187,7 @@ def machine_options(
 
 def start(wanted: MachineOptions, host: RealHost | None = None) -> Machine:
     """The machine with its program loaded, on `host`; CliError with the status that README's table says."""
+        handler=handler or "careful",
     from emu.machine import Machine, StartError
 
     try:
