@@ -7,6 +7,7 @@
  * descriptor that is not open.
  */
 #define _GNU_SOURCE
+#include <elf.h>
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
@@ -165,13 +166,20 @@ static void registers_of(const ucontext_t *uc, uint64_t *regs)
 }
 #endif
 
+/* How large the image is: whole pages. */
+static size_t vdso_bytes(uintptr_t vdso)
+{
+    const Elf64_Phdr *loaded = (const void *)(vdso + ((const Elf64_Ehdr *)vdso)->e_phoff);
+    return (loaded->p_memsz + 4095) & -4096UL;
+}
+
 /* 0: at a place of the probe; 1: in the vDSO; 2: anywhere else. */
 static uint64_t place_of(uintptr_t pc)
 {
     uintptr_t vdso = getauxval(AT_SYSINFO_EHDR);
     if (pc >= (uintptr_t)probe_begin && pc < (uintptr_t)probe_end)
         return 0;
-    return pc >= vdso && pc < vdso + 4096 ? 1 : 2;
+    return pc >= vdso && pc < vdso + vdso_bytes(vdso) ? 1 : 2;
 }
 
 static void on_signal(int signo, siginfo_t *info, void *context)
@@ -410,13 +418,13 @@ static void trial(enum scenario scenario)
     sigprocmask(SIG_SETMASK, 0, &mask);
     memcpy(&now.mask, &mask, 8);
     sigprocmask(SIG_UNBLOCK, &usr1, 0); /* what is still pending comes now */
-    now.extra[0] = took / (5 * MILLISECOND);
+    now.extra[0] = took; /* of virtual time */
     now.extra[1] = (unsigned char)byte << 8 | polled.revents;
     if (scenario == STEPPED) {
         now.extra[0] = traps;
         now.extra[1] = trap_pcs;
     }
-    now.extra[2] = left.tv_sec * 1000 + left.tv_nsec / (5 * MILLISECOND);
+    now.extra[2] = left.tv_sec * 1000000000UL + left.tv_nsec;
     if (forks)
         wait_for(now.out[RESULT], &now.extra[3]);
     if (forks || scenario == GETPID || scenario == UPPER_HALF || scenario == STEPPED) /* the pid itself goes up with every helper */

@@ -176,6 +176,8 @@ class Injector(ABC):
         )  # fmt: skip
         self.kernel = machine.kernel
         self.kernel.sched.chooser = None  # the seed is for addresses: turns come by age
+        self.kernel.chance = None
+        machine.cpu.slice_blocks = 1 << 40  # nobody spins: time passes by calls and sleeps alone, on each machine the same
         self.pid = machine.task.pid
         symbols = _symbols(path)
         self.begin, self.after, self.end = (symbols[name] for name in self.STRETCH)
