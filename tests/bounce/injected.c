@@ -461,8 +461,6 @@ int main(void)
             mode = &modes[m];
             if (mode->asleep && !sleeps(scenario))
                 continue;
-            if (scenario == STEPPED && mode->helper != ONLY_FEEDS)
-                continue; /* the engine tells a step again when it goes on from where it was stopped */
             now.mode = m;
             for (now.step = 0; now.step < 60; now.step++) {
                 trial(scenario);

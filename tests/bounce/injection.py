@@ -176,8 +176,6 @@ class Injector(ABC):
         )  # fmt: skip
         self.kernel = machine.kernel
         self.kernel.sched.chooser = None  # the seed is for addresses: turns come by age
-        self.kernel.chance = None
-        machine.cpu.slice_blocks = 1 << 40  # nobody spins: time passes by calls and sleeps alone, on each machine the same
         self.pid = machine.task.pid
         symbols = _symbols(path)
         self.begin, self.after, self.end = (symbols[name] for name in self.STRETCH)
@@ -280,6 +278,9 @@ class SignalInjector(Injector):
     def __init__(self, arch: str, variant: str) -> None:
         super().__init__(arch, variant)
         self.report = Report({})
+        # nobody spins, so that no slice need end: time passes by calls and sleeps alone, on each machine the same
+        self.kernel.chance = None
+        self.machine.cpu.slice_blocks = 1 << 40
 
     def is_victim(self, task: Task) -> bool:
         return task.pid == self.pid
