@@ -80,14 +80,22 @@ def _random(kernel: Kernel) -> dict[bytes, Node]:
     }
 
 
-def _seccomp() -> dict[bytes, Node]:
-    """/proc/sys/kernel/seccomp."""
-    from kernel_model.seccomp import logged
+def _actions_avail(task: Task) -> bytes:
+    from kernel_model.seccomp.logged import actions_avail
 
-    return {
-        b"actions_avail": constant(logged.actions_avail()),
-        b"actions_logged": text_node(logged.actions_logged, mode=0o644, store=logged.set_actions_logged),
-    }
+    return actions_avail()
+
+
+def _actions_logged(task: Task) -> bytes:
+    from kernel_model.seccomp.logged import actions_logged
+
+    return actions_logged(task)
+
+
+def _set_actions_logged(task: Task, data: bytes) -> None:
+    from kernel_model.seccomp.logged import set_actions_logged
+
+    set_actions_logged(task, data)
 
 
 # QUIRK: Of /proc/sys only hostname, domainname and seccomp/actions_logged in kernel can be written.
@@ -115,7 +123,12 @@ def sys_node(kernel: Kernel) -> Node:
         b"printk": _fixed(b"4\t4\t1\t7"),
         b"random": dir_node(_random(kernel)),
         b"randomize_va_space": _fixed(2),
-        b"seccomp": dir_node(_seccomp()),
+        b"seccomp": dir_node(
+            {
+                b"actions_avail": text_node(_actions_avail),
+                b"actions_logged": text_node(_actions_logged, mode=0o644, store=_set_actions_logged),
+            }
+        ),
         b"sem": _fixed(b"32000\t1024000000\t500\t32000"),
         b"shmall": _fixed((1 << 64) - 1 - (1 << 24)),
         b"shmmax": _fixed((1 << 64) - 1 - (1 << 24)),
