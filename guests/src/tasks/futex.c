@@ -1,6 +1,7 @@
 /* futex(2) itself: what each operation returns, wakes, moves and refuses.
  * man 2 futex */
 #include "guest.h"
+#include "asleep.h"
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sys/wait.h>
@@ -68,12 +69,12 @@ struct waiter {
     long result;
 };
 static struct waiter waiters[8];
-static volatile int asleep, order[8], woken;
+static volatile int starting, order[8], woken;
 
 static void *wait_for(void *arg)
 {
     struct waiter *me = arg;
-    __atomic_add_fetch(&asleep, 1, __ATOMIC_SEQ_CST);
+    starting = (int)syscall(SYS_gettid);
     me->result = futex(me->uaddr, FUTEX_WAIT_BITSET | me->flags, 1, NULL, NULL, me->bitset);
     order[__atomic_fetch_add(&woken, 1, __ATOMIC_SEQ_CST)] = me->name;
     return NULL;
@@ -81,16 +82,17 @@ static void *wait_for(void *arg)
 
 static void start(int count, uint32_t *uaddr, int flags)
 {
-    asleep = woken = 0;
+    woken = 0;
     for (int i = 0; i < count; i++) {
         waiters[i].uaddr = uaddr;
         waiters[i].flags = flags;
         waiters[i].name = i;
         waiters[i].bitset = 1u << i;
+        starting = 0;
         pthread_create(&waiters[i].thread, NULL, wait_for, &waiters[i]);
-        while (asleep != i + 1)
+        while (!starting)
             usleep(100);
-        usleep(3000);                           /* in the call by now */
+        until_asleep(getpid(), starting);
     }
 }
 
@@ -196,11 +198,13 @@ static void ring(int signal)
 static void *kick(void *arg)
 {
     for (int i = 0; i < 2; i++) {
-        usleep(15000);
+        while (rung != i)
+            usleep(100);
+        until_asleep(getpid(), *(int *)arg);
         syscall(SYS_tgkill, getpid(), *(int *)arg, SIGUSR1);
     }
-    usleep(15000);
-    WAKE(&word, 1);
+    while (rung != 2 || WAKE(&word, 1) != 1)
+        usleep(100);
     return NULL;
 }
 
@@ -243,7 +247,7 @@ static void processes(void)
             _exit(3);
         _exit(0);
     }
-    usleep(5000);
+    until_asleep(child, child);
     shared[0] = 1;
     while (futex(shared, FUTEX_WAKE, 1, NULL, NULL, 0) != 1)
         usleep(1000);
