@@ -15,6 +15,7 @@ from kernel_model.abi.seccomp import (
     SECCOMP_RET_LOG,
     SECCOMP_RET_TRACE,
     SECCOMP_RET_TRAP,
+    SECCOMP_RET_USER_NOTIF,
 )
 from kernel_model.abi.signal import SIGKILL, SIGSYS, SYS_SECCOMP
 from kernel_model.seccomp.filter import run_filters
@@ -45,8 +46,8 @@ def secure_computing(task: Task, handler: RawHandler, number: int, made: int, pc
         return handler
     if action == SECCOMP_RET_ERRNO:
         result = -min(data, errno.MAX_ERRNO)
-    elif action == SECCOMP_RET_TRACE:
-        result = -errno.ENOSYS  # there is no tracer
+    elif action in (SECCOMP_RET_TRACE, SECCOMP_RET_USER_NOTIF):
+        result = -errno.ENOSYS  # there is no tracer, and nobody listens
     elif action == SECCOMP_RET_KILL_THREAD and task.signal.threads > 1:
         return _kill_thread
     else:
