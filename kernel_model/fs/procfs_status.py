@@ -70,6 +70,8 @@ def threads_of(task: Task) -> list[Task]:
 
 
 def _state(task: Task) -> bytes:
+    if task.exit_code is not None:
+        return b"Z (zombie)"
     if task.signal.stopped:
         return b"T (stopped)"
     return b"R (running)" if task is task.kernel.current else b"S (sleeping)"
