@@ -107,7 +107,7 @@ PRCTL: Final[dict[str, tuple[Param, ...]]] = {
     "PR_SET_TIMERSLACK": (Param("long", "dec"),), "PR_GET_TIMERSLACK": (),
     "PR_SET_MM": (Param("int", "enum", "pr_set_mm"), HEX, HEX, HEX),
     "PR_SET_CHILD_SUBREAPER": (ULONG,), "PR_GET_CHILD_SUBREAPER": (OUT_INT,),
-    "PR_SET_NO_NEW_PRIVS": _NOTHING, "PR_GET_NO_NEW_PRIVS": _NOTHING,
+    "PR_SET_NO_NEW_PRIVS": (ULONG, HEX, HEX, HEX), "PR_GET_NO_NEW_PRIVS": _NOTHING,
     "PR_GET_TID_ADDRESS": (Param("ptr", "outstruct", "pointer"),),
     "PR_SET_THP_DISABLE": _NOTHING, "PR_GET_THP_DISABLE": _NOTHING,
     "PR_CAP_AMBIENT": (Param("int", "enum", "pr_cap_ambient"), CAP, HEX, HEX),
@@ -118,6 +118,14 @@ PRCTL: Final[dict[str, tuple[Param, ...]]] = {
     "PR_MCE_KILL_GET": _NOTHING,
     "PR_SET_VMA": (Param("int", "enum", "pr_set_vma"), PTR, ULONG, STRING),
     "PR_SET_PTRACER": (DEC,),
+}  # fmt: skip
+
+_FPROG: Final = Param("ptr", "struct", "sock_fprog")
+_SECCOMP_MODE: Final = Param("ulong", "enum", "seccomp_mode")
+_SECCOMP_MODES: Final = {"SECCOMP_MODE_STRICT": (), "SECCOMP_MODE_FILTER": (_FPROG,)}
+SECCOMP: Final[dict[str, Param]] = {
+    "SECCOMP_SET_MODE_FILTER": _FPROG, "SECCOMP_GET_ACTION_AVAIL": Param("ptr", "struct", "seccomp_action"),
+    "SECCOMP_GET_NOTIF_SIZES": Param("ptr", "outstruct", "seccomp_notif_sizes"),
 }  # fmt: skip
 
 _ARCH_PRCTL: Final[dict[str, Param | None]] = {
@@ -155,8 +163,20 @@ def _by_command(table: str, position: int, kinds: dict[str, Param | None], other
 def _prctl(arguments: Arguments, registers: Registers) -> Arguments:
     option = all_tables()["prctl"].by_value.get(convert("int", registers[0]), "")
     kinds = PRCTL.get(option, _NOTHING)
+    if option == "PR_SET_SECCOMP":
+        mode = all_tables()["seccomp_mode"].by_value.get(registers[1], "")
+        kinds = (_SECCOMP_MODE, *_SECCOMP_MODES.get(mode, (HEX, HEX, HEX)))
     rest = [argument._replace(kind=kind) for argument, kind in zip(arguments[1:], kinds, strict=False)]
     return [arguments[0], *rest]
+
+
+def _seccomp(arguments: Arguments, registers: Registers) -> Arguments:
+    """Only filters have flags; what the pointer leads to depends on the operation."""
+    operation = all_tables()["seccomp"].by_value.get(registers[0] & 0xFFFF_FFFF, "")
+    op, flags, args = arguments
+    if operation != "SECCOMP_SET_MODE_FILTER":
+        flags = flags._replace(kind=UHEX)
+    return [op, flags, args._replace(kind=SECCOMP.get(operation, PTR))]
 
 
 def _replace(kinds: dict[int, Param]) -> Reshape:
@@ -260,6 +280,7 @@ _RESHAPES: Final[dict[str, Reshape]] = {
     "pwritev": _positioned,
     "pwritev2": _positioned,
     "rseq": _replace({1: HEX}),
+    "seccomp": _seccomp,
     "sendfile": _replace({2: Param("ptr", "inout", "off_t")}),
     "statx": _replace({2: Param("uint", "flags", "at_statx")}),
     "syslog": _syslog,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
-from emu.strace import structs_event, structs_socket, structs_task, tables
+from emu.strace import structs_event, structs_seccomp, structs_socket, structs_task, tables
 from emu.strace.text import STRING_LIMIT, date, hexadecimal, octal, pointer, quote
 from kernel_model.abi import stat as stat_abi
 from kernel_model.abi.time import TIMESPEC, TIMEVAL, TIMEX, TIMEZONE
@@ -294,6 +294,7 @@ def _pointed(layout: Struct, show: Callable[[Any], str] = str) -> Shower:
 STRUCTS: Final[dict[str, Shower]] = {
     **structs_task.STRUCTS,
     **structs_event.STRUCTS,
+    **structs_seccomp.STRUCTS,
     **structs_socket.STRUCTS,
     "cpumask": _cpumask,
     "dirent": _dirents,

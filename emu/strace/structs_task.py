@@ -7,7 +7,9 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from emu.strace import tables
+from emu.strace.structs_seccomp import refused_call
 from emu.strace.text import hexadecimal, pointer
+from kernel_model.abi.errno import errno_name
 from kernel_model.abi.resource import RLIM_INFINITY, RLIMIT, SYSINFO, TMS
 
 if TYPE_CHECKING:
@@ -213,7 +215,7 @@ def siginfo(data: bytes) -> str:
         return "{}"
     words: dict[str, object] = {"si_signo": signal_name(signal), "si_code": signal_code(signal, code)}
     if error:
-        words["si_errno"] = error
+        words["si_errno"] = errno_name(error)
     first, second, third = Struct("<iIi").unpack_from(data, 16)
     address, value = Struct("<Q").unpack_from(data, 16)[0], Struct("<Q").unpack_from(data, 24)[0]
     name = signal_name(signal)
@@ -227,7 +229,7 @@ def siginfo(data: bytes) -> str:
         words |= {"si_pid": first, "si_uid": second, "si_status": status, "si_utime": user, "si_stime": system}
     elif code > 0 and name == "SIGSYS":
         number, arch = Struct("<iI").unpack_from(data, 24)
-        words |= {"si_call_addr": pointer(address), "si_syscall": number, "si_arch": hexadecimal(arch)}
+        words |= {"si_call_addr": pointer(address), **refused_call(number, arch)}
     elif code <= 0 or first or second:
         words |= {"si_pid": first, "si_uid": second}
     if code in (-1, -2, -3) and value:

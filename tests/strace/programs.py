@@ -18,7 +18,7 @@ from tests.harness import Outcome, emulator, run
 
 SOURCES = Path(__file__).parent / "programs"
 EXPECTED = Path(__file__).parent / "expected"
-PROGRAMS = ("events", "files", "process", "signals", "sockets")
+PROGRAMS = ("events", "files", "process", "seccomp", "signals", "sockets")
 RECORDED_WITH = "6.1"
 """The version of strace that printed what is expected; others name a few things differently."""
 

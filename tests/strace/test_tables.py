@@ -27,6 +27,7 @@ HEADERS = """
 #include <signal.h>
 #include <termios.h>
 #include <asm/ioctls.h>
+#include <linux/audit.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
 #include <linux/fs.h>
@@ -39,6 +40,7 @@ HEADERS = """
 #include <linux/openat2.h>
 #include <linux/random.h>
 #include <linux/rseq.h>
+#include <linux/seccomp.h>
 #include <linux/securebits.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>

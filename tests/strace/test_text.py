@@ -77,6 +77,21 @@ def test_signals() -> None:
             SigInfo(10, -1, fields=(("pid", 7), ("uid", 1), ("value", 9))),
             "{si_signo=SIGUSR1, si_code=SI_QUEUE, si_pid=7, si_uid=1, si_int=9, si_ptr=0x9}",
         ),
+        (
+            SigInfo(31, 1, 7, fields=(("call_addr", 0x1000), ("syscall", 121), ("arch", 0xC000_003E))),
+            "{si_signo=SIGSYS, si_code=SYS_SECCOMP, si_errno=E2BIG, si_call_addr=0x1000, si_syscall=__NR_getpgid, "
+            "si_arch=AUDIT_ARCH_X86_64}",
+        ),
+        (
+            SigInfo(31, 2, fields=(("call_addr", 0x1000), ("syscall", 4660), ("arch", 0xC000_00B7))),
+            "{si_signo=SIGSYS, si_code=SYS_USER_DISPATCH, si_call_addr=0x1000, si_syscall=4660, "
+            "si_arch=AUDIT_ARCH_AARCH64}",
+        ),
+        (
+            SigInfo(31, 1, fields=(("call_addr", 0x1000), ("syscall", 3), ("arch", 3))),
+            "{si_signo=SIGSYS, si_code=SYS_SECCOMP, si_call_addr=0x1000, si_syscall=3, "
+            "si_arch=0x3 /* AUDIT_ARCH_??? */}",
+        ),
     ],
 )  # fmt: skip
 def test_siginfo(info: SigInfo, text: str) -> None:
