@@ -51,15 +51,15 @@ def do_exit(task: Task, code: int) -> None:
     if task.pid != task.tgid:
         del kernel.tasks[task.pid]
         uncount_task(task)
+    if task.seccomp is not None:
+        from kernel_model.seccomp.filter import seccomp_filter_release
+
+        seccomp_filter_release(task)
     if kernel.pidfds:
         _wake_pidfds(task)
     if not signal.threads:
         _group_is_gone(task)
 
-    if task.seccomp is not None:
-        from kernel_model.seccomp.filter import seccomp_filter_release
-
-        seccomp_filter_release(task)
 
 def exit_group(task: Task, code: int) -> None:
     """The whole thread group is gone (kernel/exit.c:do_group_exit())."""
@@ -107,11 +107,13 @@ def mm_release(task: Task) -> None:
         except SyscallError:
             pass
         else:
-            task.kernel.futexes.wake(futex_key(task.mm, address, False), 1)
+            task.kernel.futexes.wake_one(futex_key(task.mm, address, False))
     if task.task_page:
         from kernel_model.task_page import free_task_page
 
         free_task_page(task)
+    if task.kernel.data_pages is not None:
+        task.kernel.data_pages.release(task)
     if task.vfork_done is not None:
         task.vfork_done.wake()
         task.vfork_done = None
@@ -142,6 +144,9 @@ def _group_is_gone(task: Task) -> None:
     for pid in list(task.signal.children):
         child = kernel.tasks[pid]
         child.signal.parent_tgid = reaper.tgid
+        if kernel.data_pages is not None:
+            for thread in threads_of(child):
+                kernel.data_pages.changed(thread)
         reaper.signal.children[pid] = None
         if _connects(child, task):
             pgrps.add(child.signal.pgrp)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
@@ -43,13 +44,15 @@ class FutexWaiter:
 
 
 def futex_key(mm: MemoryMap, address: int, private: bool) -> Hashable:
-    """What makes two futexes the same one: kernel/futex/core.c:get_futex_key()."""
+    """What makes two futexes the same one: kernel/futex/core.c:get_futex_key(). A waiter keeps the mapping that it is
+    in, so that no other can be taken for it.
+    """
     if not private:
         vma = mm.vmas.find(address)
         if vma is not None and vma.vm_flags & VM_SHARED and vma.mapping is not None:
             index = (address - vma.vm_start >> PAGE_SHIFT) + vma.vm_pgoff
-            return id(vma.mapping), index, address & ~PAGE_MASK
-    return id(mm), address, private
+            return vma.mapping, index, address & ~PAGE_MASK
+    return mm, address, private
 
 
 class FutexTable:
@@ -60,9 +63,9 @@ class FutexTable:
         self.pi: PiTable | None = None
         """The priority-inheritance locks, once there has been one."""
 
-    def waiting_on(self, key: Hashable) -> list[FutexWaiter]:
-        """Who waits there."""
-        return list(self._waiters.get(key, ()))
+    def waiting_on(self, key: Hashable) -> tuple[FutexWaiter, ...]:
+        """Who waits there now, in their order."""
+        return tuple(self._waiters.get(key, ()))
 
     def add(self, waiter: FutexWaiter) -> None:
         """`waiter` waits."""
@@ -79,32 +82,53 @@ class FutexTable:
     def wake(self, key: Hashable, count: int, bitset: int = FUTEX_BITSET_MATCH_ANY) -> int:
         """Wake up to `count` waiters whose bits meet `bitset`; how many. kernel/futex/waitwake.c:futex_wake().
 
-        EINVAL when those who wait do so by FUTEX_WAIT_REQUEUE_PI, which has no bits.
+        EINVAL when it meets one who waits for a lock: a lock is unlocked. Those before it are awake then.
         """
-        waiters = self._waiters.get(key)
-        if not waiters:
-            return 0
-        woken = [waiter for waiter in waiters if waiter.bitset & bitset][:count]
-        if not woken and not all(waiter.bitset for waiter in waiters):
-            raise SyscallError(EINVAL)  # who waits for a lock besides can't just be woken
-        for waiter in woken:
-            self.remove(waiter)
-            waiter.woken = True
-            waiter.queue.wake()
-        return len(woken)
+        woken = 0
+        for waiter in self.waiting_on(key):
+            if not waiter.bitset:
+                raise SyscallError(EINVAL)
+            if waiter.bitset & bitset:
+                self._wake_up(waiter)
+                woken += 1
+                if woken >= count:
+                    return woken
+        if self.pi is not None and self.pi.is_waited_for(key):
+            raise SyscallError(EINVAL)
+        return woken
 
-    def requeue(self, key: Hashable, wake: int, move: int, target: Hashable) -> tuple[int, int]:
-        """Wake up to `wake` and let up to `move` of the rest wait on `target` instead; (woken, moved).
+    def wake_one(self, key: Hashable) -> None:
+        """Wake the first, if that may be: what the end of a task does, and whether it does is nobody's to know."""
+        with suppress(SyscallError):
+            self.wake(key, 1)
 
-        kernel/futex/requeue.c:futex_requeue().
+    def _wake_up(self, waiter: FutexWaiter) -> None:
+        self.remove(waiter)
+        waiter.woken = True
+        waiter.queue.wake()
+
+    def requeue(self, key: Hashable, wake: int, move: int, target: Hashable) -> int:
+        """Wake up to `wake` and let up to `move` of the rest wait on `target` instead; how many both are.
+
+        On `key` itself the rest keep their places, and count. EINVAL as of `wake`. kernel/futex/requeue.c:
+        futex_requeue().
         """
-        woken = self.wake(key, wake)
-        moved = self._waiters.get(key, [])[:move] if key != target else []
-        for waiter in moved:
-            self.remove(waiter)
-            waiter.key = target
-            self.add(waiter)
-        return woken, len(moved)
+        done = 0
+        for waiter in self.waiting_on(key):
+            if done - wake >= move:
+                return done
+            if not waiter.bitset:
+                raise SyscallError(EINVAL)
+            done += 1
+            if done <= wake:
+                self._wake_up(waiter)
+            elif key != target:
+                self.remove(waiter)
+                waiter.key = target
+                self.add(waiter)
+        if done - wake < move and self.pi is not None and self.pi.is_waited_for(key):
+            raise SyscallError(EINVAL)
+        return done
 
 
 # -- robust lists ------------------------------------------------------------------------------------------------------
@@ -145,10 +169,10 @@ def _futex_death(task: Task, address: int, *, pi: int, pending: bool) -> None:
     owner = value & _FUTEX_TID_MASK
     if pending and not pi and not owner:
         # It had just let go, and died before it could wake anybody.
-        futexes.wake(futex_key(mm, address, False), 1)
+        futexes.wake_one(futex_key(mm, address, False))
         return
     if owner != task.pid:
         return
     put_user(mm, UserPtr(address), _WORD, value & _FUTEX_WAITERS | _FUTEX_OWNER_DIED)
     if not pi and value & _FUTEX_WAITERS:
-        futexes.wake(futex_key(mm, address, False), 1)
+        futexes.wake_one(futex_key(mm, address, False))

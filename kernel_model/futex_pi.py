@@ -75,6 +75,10 @@ class PiTable:
     def __init__(self) -> None:
         self._states: dict[Hashable, PiState] = {}
 
+    def is_waited_for(self, key: Hashable) -> bool:
+        """Does anybody wait for the lock?"""
+        return key in self._states
+
     # -- taking -------------------------------------------------------------------------------------------------------
     def try_lock(self, task: Task, key: Hashable, address: UserPtr) -> PiState | None:
         """Take the lock for `task`, if nobody has it: None; else the state to wait on, with FUTEX_WAITERS set.
@@ -284,7 +288,10 @@ def _until_locked_or_gone(table: PiTable, waiter: PiWaiter) -> int:
 def cmp_requeue_pi(
     task: Task, keys: tuple[Hashable, Hashable], wake: int, move: int, address: UserPtr, target: UserPtr, val: int
 ) -> int:
-    """FUTEX_CMP_REQUEUE_PI (futex_requeue()): the first waiter gets the lock or waits for it, others wait for it."""
+    """FUTEX_CMP_REQUEUE_PI (futex_requeue()): the first waiter gets the lock or waits for it, others wait for it.
+
+    An error at one of the others is the call's, whoever was moved before.
+    """
     futexes = task.kernel.futexes
     if keys[0] == keys[1] or wake != 1:
         raise SyscallError(errno.EINVAL)
@@ -294,17 +301,10 @@ def cmp_requeue_pi(
     done = 0
     for waiter in futexes.waiting_on(keys[0])[: 1 + move]:
         if not isinstance(waiter, RequeueWaiter) or waiter.target != keys[1]:
-            if not done:
-                raise SyscallError(errno.EINVAL)
-            break
-        try:
-            state = table.try_lock(waiter.task, keys[1], waiter.address)
-            if state is not None:
-                waiter.pi = table.wait_on(waiter.task, state, waiter.address, waiter.deadline_ns)
-        except SyscallError:
-            if not done:
-                raise
-            break
+            raise SyscallError(errno.EINVAL)
+        state = table.try_lock(waiter.task, keys[1], waiter.address)
+        if state is not None:
+            waiter.pi = table.wait_on(waiter.task, state, waiter.address, waiter.deadline_ns)
         futexes.remove(waiter)
         done += 1
         if state is None:

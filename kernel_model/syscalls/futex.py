@@ -53,8 +53,7 @@ def sys_futex(task: Task, uaddr: Ptr, op: FutexOp, val: UInt, timeout: Hex, uadd
             raise SyscallError(errno.EINVAL)
         if command == FUTEX_CMP_REQUEUE and get_user(task.mm, uaddr, _WORD)[0] != val3:
             raise SyscallError(errno.EAGAIN)
-        woken, moved = task.kernel.futexes.requeue(first, val, move, second)
-        return woken + moved
+        return task.kernel.futexes.requeue(first, val, move, second)
     if command == FUTEX_WAKE_OP:
         return _wake_op(task, uaddr, private, val, timeout & 0xFFFF_FFFF, uaddr2, val3)
     if command in _PRIORITY_INHERITANCE:
