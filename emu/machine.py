@@ -66,6 +66,7 @@ class MachineOptions(NamedTuple):
     timeout_s: float | None = None
     abi: str = "bounce"
     bounce: BounceWishes = BounceWishes()
+    vdso_data: str = "none"
     handler: str = "careful"
     debug: bool = False
     check_leaks: bool = False
@@ -156,6 +157,8 @@ class Machine:
         self.cpu.set_counter(self.kernel.clock.monotonic_ns)
         self.kernel.attach_cpu(architectures.get(arch), self.cpu)
         vdso = self.kernel.vdso = Vdso(self.kernel, load_vdso(arch), pack_vvar)
+        if self.options.vdso_data != "none":
+            self._make_data_pages(self.options.vdso_data)
         self.kernel.filters_see_vdso = self.options.abi in ("bounce", "seccomp")
         if self.options.abi == "bounce":
             try:
@@ -166,6 +169,16 @@ class Machine:
             from emu.hack1 import preload
 
             self.kernel.preload = preload(self.kernel, arch, self.options.abi, self.options.handler)
+
+    def _make_data_pages(self, kind: str) -> None:
+        """`kind`: percpu | percpu-racy | perthread."""
+        from kernel_model.data_pages import DataPages
+        from vdso_image.data_pages import PER_CPU, PER_THREAD
+
+        per_thread = kind == "perthread"
+        self.kernel.data_pages = DataPages(
+            self.kernel, PER_THREAD if per_thread else PER_CPU, per_thread=per_thread, racy=kind == "percpu-racy"
+        )
 
     def run(self, between: Callable[[], None] | None = None) -> int:
         """Run the guest to its end; the exit status as a shell shows it.

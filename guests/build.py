@@ -179,6 +179,7 @@ DEMO = HERE / "demo"
 # what `make demo` runs, and what is stepped through: with symbols and frames, without a C library
 DEMO_FLAGS = {
     "demo": FLAGS,
+    "percpu": FLAGS,
     "getppid": (
         "-static", "-nostdlib", "-O1", "-g0", "-std=gnu17", "-Wall", "-Wextra", "-Werror", "-fno-sanitize=all",
         "-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer", "-fasynchronous-unwind-tables",

@@ -81,11 +81,23 @@ class Cpu(Protocol):
     def set_gs(self, value: int) -> None:
         """Set GS base (x86-64; nothing elsewhere)."""
 
+    def set_data_offset(self, offset: int) -> None:
+        """Tell user space how far below `[vvar]` the data of the running task are (bytes; `kernel_model.data_pages`).
+
+        AArch64: in TPIDRRO_EL0. x86-64: as the limit of the segment DATA_SELECTOR. At most 20 bits; 0 for nowhere.
+        """
+
     def save_context(self, context: object | None) -> object:
         """The running task's registers, all of them, into `context` (a new one if None); returns it."""
 
     def restore_context(self, context: object) -> None:
         """Make the registers those of `context`, which stays as it is."""
+
+    def context_pc(self, context: object) -> int:
+        """The PC in `context`."""
+
+    def set_context_pc(self, context: object, pc: int) -> None:
+        """Let whoever gets `context` go on at `pc`."""
 
     def free_context(self, context: object) -> None:
         """`context` will not be used again."""

@@ -36,8 +36,11 @@ def move_to(task: Task, cpu: int) -> None:
     task.cpu = cpu
     if task.rseq.address:
         task.rseq_event = True
-    if task is task.kernel.current:
-        task.kernel.show_cpu()
+    kernel = task.kernel
+    if task is kernel.current:
+        kernel.show_cpu()
+    if kernel.data_pages is not None:
+        kernel.data_pages.changed(task)
 
 
 def place(task: Task) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kernel_model.cred import Cred
 from kernel_model.signal.sighand import PendingSignals, SigAltStack, SighandStruct, SignalStruct
@@ -46,6 +46,9 @@ class Rseq(NamedTuple):
 
 class Task:
     """One task. Field names are Linux's."""
+
+    numa_node: Final = 0
+    """All CPUs are of one node."""
 
     def __init__(
         self,
@@ -124,6 +127,8 @@ class Task:
         """What a call that blocked must remember until it is made again (see `kernel_model.wait`)."""
         self.task_page = 0
         """Where the frames of its bounces go under `--bounce-frame task-page` (`kernel_model.task_page`)."""
+        self.data_offset = 0
+        """Where its data are in `[vthread]` (`kernel_model.data_pages`), in bytes from the end; 0 for nowhere."""
         self.stopped_call: tuple[int, int, int] | None = None
         """(number as made, first argument, result) of the call that was interrupted when the task was stopped."""
         self.blocked_call: BlockedCall | None = None

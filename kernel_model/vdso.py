@@ -50,6 +50,11 @@ class VdsoImage(Protocol):
         ...
 
     @property
+    def data_ranges(self) -> Sequence[tuple[int, int]]:
+        """(start, done): where a task must begin again that loses its CPU (`kernel_model.data_pages`)."""
+        ...
+
+    @property
     def sigreturn(self) -> int: ...
 
 
@@ -68,11 +73,15 @@ class Vdso:
         self._vvar = 0
 
     def map_into(self, mm: MemoryMap) -> None:
-        """Show the data page and, right behind it, the image, at a place of chance's choice."""
+        """Show the data pages and, right behind them, the image, at a place of chance's choice."""
         if not self._frames:
             self._load()
-        total = PAGE_SIZE + self.size_bytes
-        start = mm.get_unmapped_area(0, total, 0)
+        pages = self._kernel.data_pages
+        data_bytes = 0 if pages is None else pages.size_bytes
+        start = mm.get_unmapped_area(0, data_bytes + PAGE_SIZE + self.size_bytes, 0)
+        if pages is not None:
+            pages.map_into(mm, start)
+            start += data_bytes
         mm.install_special_mapping(start, _VVAR_FLAGS, [self._vvar], VVAR_NAME)
         mm.install_special_mapping(start + PAGE_SIZE, _VDSO_FLAGS, self._frames, VDSO_NAME)
         mm.vdso = start + PAGE_SIZE
@@ -113,8 +122,10 @@ class Vdso:
         ram[self._vvar : self._vvar + len(page)] = page
 
     def all_frames(self) -> list[int]:
-        """The frames of the image and of the data page."""
-        return [*self._frames, self._vvar] if self._frames else []
+        """The frames of the image and of the data pages."""
+        pages = self._kernel.data_pages
+        shared = [] if pages is None else pages.all_frames()
+        return [*self._frames, self._vvar, *shared] if self._frames else []
 
     def set_cpu(self, cpu: int) -> None:
         """Tell which logical CPU the running task is on: one page will do, for no other task runs meanwhile."""

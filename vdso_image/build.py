@@ -132,6 +132,7 @@ def _describe(program: Program, assembled: Assembled, layout: Layout, elf: bytes
     ]
     lines += [f"handler {kind} {marks[mark]:#x}" for kind, mark in program.handlers.items()]
     lines += [f"restart {kind} {marks[start]:#x} {marks[commit]:#x}" for kind, start, commit in program.restarts]
+    lines += [f"again {marks[start]:#x} {marks[done]:#x}" for start, done in program.data_ranges]
     if program.sigreturn is not None:
         lines.append(f"sigreturn {marks[program.sigreturn]:#x}")
     lines += [

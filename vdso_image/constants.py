@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from kernel_model.abi import time as abi
+from kernel_model.arch.x86_64 import DATA_SELECTOR
 from kernel_model.bounce import NO_CALL, REDIRECT
 from kernel_model.syscalls.table import names as calls_of
-from vdso_image import vvar
+from vdso_image import data_pages, vvar
 
 FINE: Final = (abi.CLOCK_REALTIME, abi.CLOCK_MONOTONIC, abi.CLOCK_MONOTONIC_RAW, abi.CLOCK_BOOTTIME, abi.CLOCK_TAI)
 COARSE: Final = (abi.CLOCK_REALTIME_COARSE, abi.CLOCK_MONOTONIC_COARSE)
@@ -39,6 +40,8 @@ def constants(arch: str) -> dict[str, int]:
         "NSEC_PER_SEC": abi.NSEC_PER_SEC,
         "CLOCKMODE_COUNTER": vvar.CLOCKMODE_COUNTER,
         **{f"VVAR_{name.upper()}": offset for name, offset in vvar.offsets().items()},
+        "DATA_SELECTOR": DATA_SELECTOR,
+        **{f"DATA_{name.upper()}": offset for name, offset in data_pages.PER_CPU.offsets().items()},
         **{f"NR_{row.name}": number for number, row in calls_of(arch).items()},
     }
 

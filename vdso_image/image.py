@@ -54,6 +54,10 @@ class VdsoImage(NamedTuple):
     handlers: Mapping[str, int]
     """Where a bounce begins, by kind: see the module's text."""
     restart_ranges: tuple[RestartRange, ...]
+    data_ranges: tuple[tuple[int, int], ...]
+    """(start, done): a task that loses its CPU or meets a signal at a PC between the two begins again at `start`.
+
+    It has read where its data are, and nothing of them yet (docs/data-pages.md)."""
     sigreturn: int
     """The return address of a signal handler (AArch64); 0 where the program brings its own."""
     text: tuple[int, int]
@@ -77,6 +81,7 @@ def parse(arch: str, elf: bytes, description: str) -> VdsoImage:
     symbols: dict[str, int] = {}
     handlers: dict[str, int] = {}
     ranges: list[RestartRange] = []
+    data_ranges: list[tuple[int, int]] = []
     text = (0, 0)
     sigreturn = 0
     build_id = b""
@@ -88,10 +93,12 @@ def parse(arch: str, elf: bytes, description: str) -> VdsoImage:
             handlers[values[0]] = int(values[1], 16)
         elif word == "restart":
             ranges.append(RestartRange(int(values[1], 16), int(values[2], 16), values[0]))
+        elif word == "again":
+            data_ranges.append((int(values[0], 16), int(values[1], 16)))
         elif word == "text":
             text = (int(values[0], 16), int(values[1], 16))
         elif word == "sigreturn":
             sigreturn = int(values[0], 16)
         elif word == "build-id":
             build_id = bytes.fromhex(values[0])
-    return VdsoImage(arch, elf, symbols, handlers, tuple(ranges), sigreturn, text, build_id)
+    return VdsoImage(arch, elf, symbols, handlers, tuple(ranges), tuple(data_ranges), sigreturn, text, build_id)

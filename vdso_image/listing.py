@@ -7,9 +7,10 @@ instructions come from the sources.
 from __future__ import annotations
 
 from io import BytesIO
+from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from vdso_image import vvar
+from vdso_image import data_pages, vvar
 from vdso_image.assemble import disassemble
 from vdso_image.cfi import CODE_ALIGN, COLUMNS
 from vdso_image.source import Program, read_sources
@@ -17,6 +18,7 @@ from vdso_image.source import Program, read_sources
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vdso_image.data_pages import DataLayout
     from vdso_image.image import VdsoImage
 
 _BYTES_WIDTH: Final = {"aarch64": 8, "x86_64": 26}
@@ -148,6 +150,9 @@ def code(image: VdsoImage, function: Function, rows: dict[int, str], remarks: li
                 yield f"{_INDENT}-- can be started over up to {commit:#x} ({kind})"
             if address == commit:
                 yield f"{_INDENT}-- can't be started over any more ({kind})"
+        for start, done in image.data_ranges:
+            if address == start:
+                yield f"{_INDENT}-- a task that loses its CPU before {done:#x} begins here again"
         if rows.get(address):
             yield f"{_INDENT}-- unwind: {rows[address]}"
         data = body[address - place : address - place + size]
@@ -198,6 +203,14 @@ def vvar_table() -> list[str]:
     return lines
 
 
+def data_table(layout: DataLayout) -> list[str]:
+    """One of the structs that tell a task about itself, field by field."""
+    places = layout.offsets()
+    lines = ["offset   size  field"]
+    lines += [f"{places[name]:#06x}  {Struct(form).size:5}  {name:15} {text}" for name, form, text in layout.fields]
+    return lines
+
+
 def handler_names(image: VdsoImage) -> tuple[str, ...]:
     """The functions of the bounce, by address."""
     return tuple(f.names[0] for f in functions(image.elf) if f.names[0].startswith("__kernel_bounce"))
@@ -219,4 +232,7 @@ def overview(image: VdsoImage) -> str:
     if image.sigreturn:
         lines += [f"Signal handlers return to {image.sigreturn:#x}.", ""]
     lines += part(f"Data page, {vvar.VVAR_BYTES} bytes before the image", vvar_table())
+    for layout in data_pages.LAYOUTS:
+        title = f"struct {layout.name}, one every {layout.stride_bytes} bytes of {layout.mapping}"
+        lines += part(f"{title}, before the data page", data_table(layout))
     return "\n".join(lines)

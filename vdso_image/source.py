@@ -10,6 +10,8 @@ the directives below. Upper-case names are numbers (`vdso_image.constants`); `vv
     .handler KIND           a bounce of that kind begins here
     .restart KIND           from here nothing has changed yet ...
     .commit                 ... up to here
+    .again                  a task that loses its CPU, or meets a signal, between here ...
+    .done                   ... and here begins again at the first (`vdso_image.image.VdsoImage.data_ranges`)
     .sigreturn              a signal handler returns to here
     .cfi RULES              from here on that is how to unwind (`vdso_image.cfi`); `normal` before the first
     .bits NAME COUNT TABLE  COUNT bits in .rodata, of which those of TABLE are set
@@ -77,6 +79,8 @@ class Program:
     handlers: dict[str, int] = field(default_factory=dict)
     restarts: list[tuple[str, int, int]] = field(default_factory=list)
     """Kind, and the marks from and up to which nothing has changed."""
+    data_ranges: list[tuple[int, int]] = field(default_factory=list)
+    """Marks between which a task begins again."""
     sigreturn: int | None = None
 
 
@@ -89,6 +93,7 @@ class _Reader:
         self._tables = bit_tables(arch)
         self._func: Func | None = None
         self._restart: tuple[str, int] | None = None
+        self._again_from: int | None = None
         self._fill = FILL[arch]
         self._directives: dict[str, Callable[..., None]] = {
             ".align": self._align,
@@ -98,6 +103,8 @@ class _Reader:
             ".handler": self._handler,
             ".restart": self._may_restart,
             ".commit": self._commit,
+            ".again": self._again,
+            ".done": self._done,
             ".sigreturn": self._sigreturn,
             ".cfi": self._cfi,
             ".bits": self._bits,
@@ -129,7 +136,7 @@ class _Reader:
 
     def close(self) -> None:
         """A file ends."""
-        if self._func is not None or self._restart is not None:
+        if self._func is not None or self._restart is not None or self._again_from is not None:
             raise SourceError("the file ends inside a function")
 
     def _instruction(self, code: str, remark: str) -> None:
@@ -187,6 +194,15 @@ class _Reader:
             raise SourceError(".commit without .restart")
         self.program.restarts.append((*self._restart, self.mark()))
         self._restart = None
+
+    def _again(self) -> None:
+        self._again_from = self.mark()
+
+    def _done(self) -> None:
+        if self._again_from is None:
+            raise SourceError(".done without .again")
+        self.program.data_ranges.append((self._again_from, self.mark()))
+        self._again_from = None
 
     def _sigreturn(self) -> None:
         self.program.sigreturn = self.mark()

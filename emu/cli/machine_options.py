@@ -69,6 +69,14 @@ _OPTIONS = (
         help="Which instruction a bounced call is said to be made by: the vDSO's (default), or the program's.",
     ),
     click.option(
+        "--vdso-data",
+        type=OneOf(("none", "percpu", "percpu-racy", "perthread")),
+        default="none",
+        metavar="none|percpu|percpu-racy|perthread",
+        help="What tasks may read of themselves without a call: nothing (default), or a page of each CPU's, or of each "
+        "thread's; percpu-racy is percpu with the race that it had at first.",
+    ),
+    click.option(
         "--root", metavar="DIR", help="Use DIR as the guest's / (a sysroot); what the guest writes stays in memory."
     ),
     click.option("--isolate", is_flag=True, help="Show the guest nothing of the host but PROGRAM."),
@@ -127,6 +135,7 @@ def machine_options(
     bounce_set: str | None,
     visible: str,
     root: str | None,
+    vdso_data: str,
     isolate: bool,
     bind: tuple[str, ...],
     handler: str | None,
@@ -176,6 +185,7 @@ def machine_options(
         memory_bytes=values.memory_size(memory),
         timeout_s=None if timeout is None else values.timeout_seconds(timeout),
         abi=abi,
+        vdso_data=vdso_data,
         bounce=BounceWishes(**given, visible=visible),
         debug=Debug.wanted,
         check_leaks=check_leaks,

@@ -205,6 +205,10 @@ class Aarch64Cpu(UnicornCpu):
         """Set TPIDR_EL0."""
         self.engine.write_register(REG_TPIDR_EL0, value)
 
+    def set_data_offset(self, offset: int) -> None:
+        """TPIDRRO_EL0, which user space can read and not write."""
+        self.engine.write_register(REG_TPIDRRO_EL0, offset)
+
     def get_gs(self) -> int:
         """There is none."""
         return 0

@@ -278,6 +278,8 @@ class UnicornCpu(ABC):
     @abstractmethod
     def set_gs(self, value: int) -> None: ...
     @abstractmethod
+    def set_data_offset(self, offset: int) -> None: ...
+    @abstractmethod
     def hwcaps(self) -> tuple[int, int]: ...
 
     def save_context(self, context: object | None) -> object:
@@ -304,6 +306,16 @@ class UnicornCpu(ABC):
         pc = self._pc
         _U64.pack_into(pc.values, 0, context.pc + self._pc_bias)
         binding.write_registers(*pc.args)
+
+    def context_pc(self, context: object) -> int:
+        """See `Cpu`."""
+        assert isinstance(context, TaskContext)
+        return context.pc
+
+    def set_context_pc(self, context: object, pc: int) -> None:
+        """See `Cpu`."""
+        assert isinstance(context, TaskContext)
+        context.pc = pc
 
     def free_context(self, context: object) -> None:
         """See `Cpu`."""

@@ -10,7 +10,7 @@ from emu.cpu import binding
 from emu.cpu.binding import Engine, RegisterBatch, SavedContext, X86Mmr
 from emu.cpu.engine import GuestRam, R, TaskContext, UnicornCpu, W, X
 from emu.cpu.x86_exceptions import forget_exception
-from kernel_model.arch.x86_64 import HANDLER_CLEARS
+from kernel_model.arch.x86_64 import DATA_SELECTOR, HANDLER_CLEARS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,8 +67,11 @@ _GDT: Final = (
     0,
     0x00CF_F300_0000_FFFF,  # 0x2b: user data (Linux's __USER_DS)
     0x00AF_FB00_0000_FFFF,  # 0x33: user code, 64-bit (Linux's __USER_CS)
-    0,
+    *[0] * ((DATA_SELECTOR >> 3) - 6),  # Linux's other entries, and the one for `Cpu.set_data_offset`
 )
+_GDT_BYTES: Final = 8 * len(_GDT)
+_DATA_SEGMENT: Final = 0x0040_F100_0000_0000
+"""Present, for user space, data that can only be read, 32 bits, its limit in bytes."""
 _IRETQ: Final = b"\x48\xcf"
 _USER_CS, _USER_DS = 0x33, 0x2B
 _CR4_OSFXSR_OSXMMEXCPT_FSGSBASE: Final = 1 << 9 | 1 << 10 | 1 << 16
@@ -155,13 +158,13 @@ class X8664Cpu(UnicornCpu):
         """
         frame = self.ram.size_bytes - 4096
         view = self.ram.view
-        view[frame : frame + 64] = b"".join(word.to_bytes(8, "little") for word in _GDT)
+        view[frame : frame + _GDT_BYTES] = b"".join(word.to_bytes(8, "little") for word in _GDT)
         view[frame + 0x100 : frame + 0x102] = _IRETQ
         target = _BOOT + 0x200  # never executed: the run ends here
         stack = (target, _USER_CS, 0x202, _BOOT + 0xF00, _USER_DS)
         view[frame + 0x800 : frame + 0x828] = b"".join(word.to_bytes(8, "little") for word in stack)
         self._boot_entry = frame | R | W | X
-        self.engine.write_structure(REG_GDTR, X86Mmr(0, _BOOT, 63, 0))
+        self.engine.write_structure(REG_GDTR, X86Mmr(0, _BOOT, _GDT_BYTES - 1, 0))
         self.engine.write_structure(REG_TR, X86Mmr(0, 0, 0, 0))  # no I/O bitmap: port instructions raise #GP
         self.engine.write_register(REG_CR4, self.engine.read_register(REG_CR4) | _CR4_OSFXSR_OSXMMEXCPT_FSGSBASE)
         self.engine.write_register(REG_RSP, _BOOT + 0x800)
@@ -396,6 +399,11 @@ class X8664Cpu(UnicornCpu):
     def set_tls(self, value: int) -> None:
         """Set FS base."""
         self.engine.write_register(REG_FS_BASE, value)
+
+    def set_data_offset(self, offset: int) -> None:
+        """The limit of a descriptor of its own, which `lsl` reads at any privilege; no descriptor for 0."""
+        segment = _DATA_SEGMENT | (offset & 0xF_0000) << 32 | offset & 0xFFFF if offset else 0
+        _ONE.pack_into(self.ram.view, self.ram.size_bytes - 4096 + (DATA_SELECTOR & -8), segment)
 
     def get_gs(self) -> int:
         """GS base."""

@@ -13,6 +13,7 @@ from emu.step.breakpoints import Breakpoint, functions
 from emu.step.expression import ExpressionError, evaluate
 from emu.step.session import Quit, Resume, Session, Target
 from kernel_model.bounce import REDIRECT
+from kernel_model.placement import allowed_cpus, move_to
 
 if TYPE_CHECKING:
     from emu.step.view import View
@@ -179,6 +180,22 @@ class Commands:
             raise CommandError("finish: nobody has called this function: 'continue' runs to the end")
         sp = frames[1].registers.get(session.style.sp, 0)
         return Resume(target=Target(frames[1].pc, sp))
+
+    def preempt(self, argument: str) -> Resume:
+        """The CPU goes to others, and the task perhaps to another CPU."""
+        session = self.session
+        kernel = session.kernel
+        if not session.between_instructions:
+            raise CommandError("preempt: it is the kernel's turn here: 'step' leads to the program's next instruction")
+        if not kernel.sched.runqueue:
+            raise CommandError("preempt: no other task could run now: 'tasks' lists them")
+        if argument:
+            cpu = self.value(argument)
+            if not 0 <= cpu < kernel.cpu_count or not allowed_cpus(kernel.current) >> cpu & 1:
+                raise CommandError(f"preempt: the task may not run on CPU {cpu}: --cpus {kernel.cpu_count} says how "
+                                   "many there are, sched_setaffinity which are its")  # fmt: skip
+            move_to(kernel.current, cpu)
+        return Resume(steps=1, preempt=True)
 
     # -- breakpoints --------------------------------------------------------------------------------------------------
     def break_at(self, argument: str) -> None:
@@ -385,6 +402,8 @@ COMMANDS: Final = (
             Commands.until),
     Command("finish", "f", "", "Run until this function, or this bounce, returns to where it was called.",
             Commands.finish),
+    Command("preempt", "", "[CPU]", "Take the CPU away, as at the end of a time slice, and stop when the task has it "
+            "again. With a number the task goes to that logical CPU (--cpus).", Commands.preempt),
     Command("break", "br", "[PLACE | syscall [CALLS] | bounce [CALLS]]", "Stop at a function or address (main, main+8, "
             "0x401000), where a real call is about to be carried out, or where one bounces. Without a word: list "
             "them.", Commands.break_at),

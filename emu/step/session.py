@@ -49,11 +49,15 @@ class Target(NamedTuple):
 
 
 class Resume(NamedTuple):
-    """How to go on: `steps` instructions of the task (0: no end), to `target`, or to the next bounce."""
+    """How to go on: `steps` instructions of the task (0: no end), to `target`, or to the next bounce.
+
+    `preempt`: the task loses the CPU first, and the run stops when it has it again, before any instruction of its.
+    """
 
     steps: int = 0
     target: Target | None = None
     at_bounce: bool = False
+    preempt: bool = False
 
 
 class Stop(NamedTuple):
@@ -174,6 +178,11 @@ class Session:
         """Where it is."""
         return self.cpu.read_gregs()[self.kernel.arch.PC_INDEX]
 
+    @property
+    def between_instructions(self) -> bool:
+        """Does it stand still in user space, not in the middle of the kernel's work?"""
+        return self.stop.why in ("start", "step", "target", "breakpoint") and self.stop.event is None
+
     def bounce_here(self) -> Bounce | None:
         """The bounce whose handler, or whose real call, the task is in."""
         bounce = self.bounces.get(self.kernel.current.pid)
@@ -200,7 +209,9 @@ class Session:
         self._steps_left = resume.steps
         self._watch()
         knows = paused_by is not None and (paused_by is self._all or paused_by in self._some.values())
-        self._told = (stop.task, stop.pc) if told and not knows else None
+        self._told = (stop.task, stop.pc) if told and not knows and not resume.preempt else None
+        if resume.preempt:
+            self.cpu.handler.interrupted()
 
     def _end_of_user_handler(self, stop: Stop) -> None:
         """A handler that returned by itself, in user space, is over when the task is out of the vDSO."""

@@ -39,6 +39,8 @@ RESULT_INDEX: Final = 13
 _R11_INDEX, _RCX_INDEX, _EFLAGS_INDEX = 3, 14, 17
 NUMBER_INDEX: Final = 13
 TLS_END: Final = TASK_SIZE
+DATA_SELECTOR: Final = 16 << 3 | 3
+"""The first descriptor behind Linux's own (GDT_ENTRIES): its limit is the task's offset (`Cpu.set_data_offset`)."""
 HAS_TSC: Final = True
 HAS_TAGGED_ADDR: Final = False
 SIGTRAMP_CODE: Final = b""

@@ -64,6 +64,7 @@ from kernel_model.types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, SyscallError, p
 
 if TYPE_CHECKING:
     from kernel_model.arch import Arch
+    from kernel_model.data_pages import MappedData
     from kernel_model.fs.file import File
     from kernel_model.mm.frames import FrameAllocator
     from kernel_model.task import Task
@@ -73,7 +74,7 @@ class MemoryMap(Layout):
     """An address space. Field names are Linux's."""
 
     __slots__ = (
-        "arg_end", "arg_start", "brk", "def_flags", "end_code", "end_data", "env_end", "env_start",
+        "arg_end", "arg_start", "brk", "data", "def_flags", "end_code", "end_data", "env_end", "env_start",
         "membarrier_state", "sigtramp", "start_brk", "start_code", "start_data", "start_stack", "tagged_addr", "users",
         "vdso", "vdso_end", "vdso_handler",
     )  # fmt: skip
@@ -103,6 +104,8 @@ class MemoryMap(Layout):
         self.vdso_end = 0
         self.vdso_handler = 0
         """Where a bounced call goes on."""
+        self.data: MappedData | None = None
+        """Where the tasks' data are (`kernel_model.data_pages`); None where there never were any."""
         self.sigtramp = 0
         """Where signal handlers return to that have no restorer of their own (`Arch.SIGTRAMP_CODE`); 0 for nowhere."""
 
@@ -248,12 +251,16 @@ class MemoryMap(Layout):
         self.vdso += distance
         self.vdso_end += distance
         self.vdso_handler += distance
+        if self.data is not None:
+            self.data.vdso_moved()
 
     def _forget(self, vma: Vma) -> None:
         """See `Layout`. With the vDSO gone nothing bounces; signal handlers go on returning to where it was."""
         # QUIRK: With its vDSO unmapped a program's calls don't bounce; Linux itself keeps the pointer, now stale.
         if vma.vm_start == self.vdso:
             self.vdso = self.vdso_end = 0
+        if self.data is not None and vma.vm_start == self.data.start:
+            self.data.gone()
         super()._forget(vma)
 
     # -- munmap and brk -----------------------------------------------------------------------------------------------

@@ -162,6 +162,8 @@ def _move_vma(mm: MemoryMap, vma: Vma, addr: int, old_length: int, new_length: i
     mm.insert_vma(copy)
     if addr == mm.vdso != 0:
         mm.move_vdso(new_addr)
+    if mm.data is not None and addr == mm.data.start != 0:
+        mm.data.moved(new_addr)
     if flags & MREMAP_DONTUNMAP:
         _unlock_old(mm, addr)
     elif old_length:

@@ -28,7 +28,7 @@ from kernel_model.abi.signal import (
 from kernel_model.arch import signal_ops
 from kernel_model.events import SignalDelivered
 from kernel_model.signal.deliver import has_deliverable
-from kernel_model.signal.rewind import rewind_bounce
+from kernel_model.signal.rewind import is_synchronous, rewind_bounce
 from kernel_model.signal.rseq import abort_critical_section
 from kernel_model.signal.send import KILL_BIT, force_signal
 from kernel_model.signal.sighand import PendingSignals, SigAction, SigAltStack, SigInfo
@@ -160,6 +160,8 @@ def get_signal(kernel: Kernel, task: Task) -> tuple[SigInfo, SigAction] | None:
 def _handle_signal(kernel: Kernel, task: Task, info: SigInfo, action: SigAction) -> None:
     """Build the handler's frame and block what it asks for (handle_signal(), signal_setup_done())."""
     bounce_frame = b"" if kernel.bounce is None else rewind_bounce(kernel, task, info)
+    if kernel.data_pages is not None and not is_synchronous(info):
+        kernel.data_pages.signal_comes(task)
     mask = task.blocked if task.saved_sigmask is None else task.saved_sigmask
     if task.rseq.address:
         if not abort_critical_section(kernel, task):

@@ -25,11 +25,15 @@ if TYPE_CHECKING:
 _WORD: Final = Struct("<Q")
 
 
+def is_synchronous(info: SigInfo) -> bool:
+    """Did the instruction at PC itself raise it? As in kernel/signal.c:dequeue_synchronous_signal()."""
+    return info.code > 0 and bool(SYNCHRONOUS_MASK >> info.signo - 1 & 1)
+
+
 def rewind_bounce(kernel: Kernel, task: Task, info: SigInfo) -> bytes:
     """Put the task back at the old-style instruction, if it is in a restart range of the vDSO as it is mapped now.
 
-    Not for a signal that the instruction at PC itself raised: its handler shall see that instruction. They are told
-    apart as in kernel/signal.c:dequeue_synchronous_signal().
+    Not for a signal that the instruction at PC itself raised: its handler shall see that instruction.
 
     Nothing happens when the frame can't be read, or its flags are not user space's: then the handler sees the vDSO's
     PC, and the flagged call will end in SIGSEGV as it does without a signal. A program that jumps into a handler with
@@ -45,7 +49,7 @@ def rewind_bounce(kernel: Kernel, task: Task, info: SigInfo) -> bytes:
     (pc,) = _WORD.unpack_from(regs_bytes, arch.PC_INDEX * _WORD.size)
     if not mm.vdso <= pc < mm.vdso_end or kernel.vdso is None or bounce is None:
         return b""
-    if not (info.code > 0 and SYNCHRONOUS_MASK >> info.signo - 1 & 1):
+    if not is_synchronous(info):
         offset = pc - mm.vdso
         for start, commit, handler in kernel.vdso.image.restart_ranges:
             if start <= offset < commit:

@@ -115,6 +115,8 @@ def commit_creds(task: Task, new: Cred) -> None:
         task.ptrace_dumpable = 0
         task.pdeath_signal = 0
     task.cred = new
+    if task.kernel.data_pages is not None:
+        task.kernel.data_pages.changed(task)
     if new.uid != old.uid:
         change_user(task, new.uid)
 

@@ -5,6 +5,7 @@
  * comes. Each observation leaves by a write to a descriptor that is not open.
  */
 #define _GNU_SOURCE
+#include <elf.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
@@ -91,12 +92,21 @@ static void trial(void)
     syscall(SYS_write, NOWHERE, &now, sizeof now);
 }
 
+/* How large the image is: whole pages. */
+static size_t vdso_bytes(uintptr_t vdso)
+{
+    const Elf64_Phdr *loaded = (const void *)(vdso + ((const Elf64_Ehdr *)vdso)->e_phoff);
+    return (loaded->p_memsz + 4095) & -4096UL;
+}
+
 /* A handler of our own in the vDSO's place: it makes a call before the one that it was asked for (getpid, which does no
  * harm). `offset` is where the vDSO's begins. */
 static void make_two_calls(long offset)
 {
-    unsigned char *vdso = (unsigned char *)getauxval(AT_SYSINFO_EHDR), *from = vdso + offset, *to = vdso + 4096 - 64;
-    mprotect(vdso, 4096, PROT_READ | PROT_WRITE | PROT_EXEC);
+    unsigned char *vdso = (unsigned char *)getauxval(AT_SYSINFO_EHDR), *from = vdso + offset;
+    size_t size = vdso_bytes((uintptr_t)vdso);
+    unsigned char *to = vdso + size - 64; /* behind all that is there */
+    mprotect(vdso, size, PROT_READ | PROT_WRITE | PROT_EXEC);
 #ifdef __x86_64__
     static const unsigned char code[] = {
         0xb8, 39, 0, 0, 0, 0x0f, 0x05,      /* mov eax, getpid; syscall */
@@ -117,7 +127,7 @@ static void make_two_calls(long offset)
     memcpy(to, code, sizeof code);
     memcpy(from, &branch, 4);
 #endif
-    __builtin___clear_cache((char *)vdso, (char *)vdso + 4096);
+    __builtin___clear_cache((char *)vdso, (char *)vdso + size);
 }
 
 int main(int argc, char **argv)

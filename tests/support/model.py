@@ -92,7 +92,19 @@ class IdleCpu:
     def set_gs(self, value: int) -> None:
         self.gs = value
 
+    def set_data_offset(self, offset: int) -> None:
+        self.data_offset = offset
+
+    def context_pc(self, context: object) -> int:
+        assert isinstance(context, tuple)
+        return int(context[0][self.pc_index])
+
+    def set_context_pc(self, context: object, pc: int) -> None:
+        assert isinstance(context, tuple)
+        context[0][self.pc_index] = pc
+
     COUNTER_CYCLE_NS: ClassVar = 1
+    data_offset: int = 0
     leaving: SyscallFrame | None = None
     slice_blocks: int = 500_000
 

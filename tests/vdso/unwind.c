@@ -246,7 +246,10 @@ static void open_image(const char *name)
 {
     if (!strcmp(name, "-")) {
         image = (char *)getauxval(AT_SYSINFO_EHDR);
-        image_bytes = 4096;
+        if (image) {
+            ElfW(Phdr) *loaded = (void *)(image + ((ElfW(Ehdr) *)image)->e_phoff);
+            image_bytes = (loaded->p_memsz + 4095) & -4096UL;
+        }
     } else {
         struct stat st;
         int fd = open(name, O_RDONLY);

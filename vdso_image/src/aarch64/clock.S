@@ -157,18 +157,3 @@ time_done:
     mov x0, x11                     // the result too
     ret                             // done
     .endfunc
-
-// int __kernel_getcpu(unsigned *cpu, unsigned *node, void *unused): all may be null. Linux has no such function here.
-    .align 16
-    .func __kernel_getcpu UABI_1
-    adr x3, vvar                    // the page
-    ldp w4, w5, [x3, #VVAR_CPU]     // the CPU and its node
-    cbz x0, getcpu_node             // the CPU is not wanted
-    str w4, [x0]                    // *cpu
-getcpu_node:
-    cbz x1, getcpu_done             // the node is not wanted
-    str w5, [x1]                    // *node
-getcpu_done:
-    mov w0, #0                      // no error
-    ret                             // done without a call
-    .endfunc

@@ -165,21 +165,3 @@ getres_call:
     syscall                         // a real call
     ret                             // with the kernel's answer
     .endfunc
-
-// long __vdso_getcpu(unsigned *cpu, unsigned *node, void *unused): all may be null
-    .align 16
-    .func __vdso_getcpu LINUX
-    .alias getcpu
-    test rdi, rdi                   // is the CPU wanted?
-    je getcpu_node                  // no
-    mov eax, dword ptr [rip + vvar + VVAR_CPU] // the CPU
-    mov dword ptr [rdi], eax        // *cpu
-getcpu_node:
-    test rsi, rsi                   // is the node wanted?
-    je getcpu_done                  // no
-    mov eax, dword ptr [rip + vvar + VVAR_NODE] // its node
-    mov dword ptr [rsi], eax        // *node
-getcpu_done:
-    xor eax, eax                    // no error
-    ret                             // done without a call
-    .endfunc

@@ -1,0 +1,30 @@
+/* Two processes and one question: who am I? The parent asks the vDSO once; the child keeps CPU 0 busy meanwhile. To be
+ * stepped through with a page of data for each CPU (docs/data-pages.md). */
+#define _GNU_SOURCE
+#include "../src/vdso/lookup.h"
+#include <sched.h>
+#include <signal.h>
+#include <unistd.h>
+
+int main(void)
+{
+    int (*told)(void) = (int (*)(void))vdso_function("__kernel_getpid");
+    int ready[2];
+    char byte;
+    if (!told || pipe(ready))
+        return 2;
+    pid_t child = fork();
+    if (!child) {
+        cpu_set_t first;
+        CPU_ZERO(&first);
+        CPU_SET(0, &first);
+        sched_setaffinity(0, sizeof first, &first);
+        write(ready[1], "", 1);
+        for (;;)
+            sched_yield();
+    }
+    read(ready[0], &byte, 1);
+    int pid = told();
+    kill(child, SIGKILL);
+    return pid != getpid();
+}

@@ -1,0 +1,59 @@
+/* Each of the vDSO's eight functions is called again and again, and what it says is compared with what the kernel says.
+ * Around each call are calls that nobody has, which tell a test what is to come and what came out. On the CPU that the
+ * caller begins on another process runs, with other numbers. */
+#define _GNU_SOURCE
+#include "../../guests/src/vdso/lookup.h"
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define NEXT -1001   /* (function, trial) is about to be called */
+#define RESULT -1002 /* it was: 0 the right answer, 1 a wrong one */
+#define TRIALS 16    /* more than a function has instructions */
+
+static const struct { const char *name; long number; } calls[] = {
+    { "__kernel_getpid", SYS_getpid }, { "__kernel_gettid", SYS_gettid }, { "__kernel_getppid", SYS_getppid },
+    { "__kernel_getuid", SYS_getuid }, { "__kernel_geteuid", SYS_geteuid }, { "__kernel_getgid", SYS_getgid },
+    { "__kernel_getegid", SYS_getegid },
+};
+
+static void go_to(unsigned long mask)
+{
+    syscall(SYS_sched_setaffinity, 0, sizeof mask, &mask);
+}
+
+/* A signal takes the task to CPU 1, and lets the other process have CPU 0 meanwhile. */
+static void handler(int number)
+{
+    (void)number;
+    go_to(2);
+    sched_yield();
+}
+
+int main(void)
+{
+    struct sigaction action = { .sa_handler = handler };
+    sigaction(SIGUSR1, &action, 0);
+    pid_t other = fork();
+    if (!other) {
+        go_to(1);
+        syscall(SYS_setresgid, 11, 12, 12);
+        syscall(SYS_setresuid, 13, 14, 14);
+        for (;;)
+            sched_yield();
+    }
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        int (*function)(void) = vdso_function(calls[i].name);
+        for (long trial = 0; trial < TRIALS; trial++) {
+            go_to(1);
+            go_to(3);
+            sched_yield();
+            syscall(SYS_write, NEXT, i, trial);
+            int told = function();
+            syscall(SYS_write, RESULT, i, told != syscall(calls[i].number));
+        }
+    }
+    return kill(other, SIGKILL);
+}

@@ -1,0 +1,114 @@
+"""A task loses its CPU before each instruction of each function, and goes on on another one.
+
+Between the offset and the data that is a race. It is there under percpu-racy, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from emu.cpu.watch import InstructionWatch
+from emu.machine import Machine, MachineOptions
+from kernel_model.abi.signal import SI_TKILL, SIGUSR1
+from kernel_model.events import SyscallEnter
+from kernel_model.placement import move_to
+from kernel_model.signal.send import send_signal
+from kernel_model.signal.sighand import SigInfo
+from tests.bounce.injection import program
+from vdso_image.image import ARCHITECTURES, load
+
+if TYPE_CHECKING:
+    from kernel_model.events import Event
+
+NEXT, RESULT = (fd & 0xFFFF_FFFF for fd in (-1001, -1002))
+FUNCTIONS = ("getpid", "gettid", "getppid", "getuid", "geteuid", "getgid", "getegid")
+ALL = set(FUNCTIONS)
+NEEDS_ROOT = {"getuid", "geteuid", "getgid", "getegid"}
+"""What differs between two processes only if they may become other users."""
+
+
+class Trials:
+    """One run of `asked.c`. `how`: preempted | signalled."""
+
+    def __init__(self, arch: str, variant: str, abi: str, how: str) -> None:
+        path = program(Path(__file__).parent / "asked.c", arch)
+        self.machine = machine = Machine(
+            MachineOptions(
+                program=str(path), argv=[b"asked"], env={}, isolate=True, cpus=2, virtual_time=True, abi=abi,
+                vdso_data=variant,
+            )
+        )  # fmt: skip
+        machine.cpu.slice_blocks = 1 << 40  # nobody loses the CPU but by this test
+        self.kernel = machine.kernel
+        self.kernel.sched.chooser = None  # turns come by age
+        self.how = how
+        self.wrong: set[tuple[str, int]] = set()
+        """(function, how many of its instructions had been executed)."""
+        self.done: set[tuple[str, int]] = set()
+        """Where the task has lost its CPU."""
+        self._now = ("", 0)
+        self._left = -1
+        self.kernel.events.subscribe(self._on_event)
+        image, vdso = load(arch), machine.task.mm.vdso
+        places = [image.symbols[f"__kernel_{name}"] for name in FUNCTIONS]
+        self._watch = InstructionWatch(machine.cpu, self._before, vdso + min(places), vdso + max(places) + 64)
+
+    def run(self) -> None:
+        """To the end of the guest."""
+        assert self.machine.run() == 0
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, SyscallEnter) and event.name == "write":
+            fd, function, value = (argument & 0xFFFF_FFFF for argument in event.args[:3])
+            if fd == NEXT:
+                self._now = (FUNCTIONS[function], value)
+                self._left = value
+            elif fd == RESULT:
+                self._left = -1
+                if value:
+                    self.wrong.add(self._now)
+
+    def _before(self, pc: int, size_bytes: int) -> None:
+        task = self.kernel.current
+        if task is not self.machine.task or self._left < 0:
+            return
+        if self._left:
+            self._left -= 1
+            return
+        self._left = -1
+        self.done.add(self._now)
+        assert task.cpu == 0
+        if self.how == "signalled":
+            send_signal(self.kernel, task, SigInfo(SIGUSR1, SI_TKILL, fields=(("pid", 1), ("uid", 0))))
+        else:
+            move_to(task, 1)
+        self._watch.interrupt()
+
+
+@pytest.mark.parametrize("how", ["preempted", "signalled"])
+@pytest.mark.parametrize("abi", ["bare", "bounce"])
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+class TestRace:
+    @pytest.mark.parametrize("variant", ["percpu", "perthread", "none"])
+    def test_no_answer_is_another_task_s(self, arch: str, abi: str, how: str, variant: str) -> None:
+        trials = Trials(arch, variant, abi, how)
+        trials.run()
+        assert {name for name, _ in trials.done} == ALL
+        assert len(trials.done) >= 3 * len(ALL)
+        assert trials.wrong == set()
+
+    def test_the_racy_form_tells_what_the_other_task_is(self, arch: str, abi: str, how: str) -> None:
+        """Only after the offset was read, and before the data are: at the same instructions in each function."""
+        trials = Trials(arch, "percpu-racy", abi, how)
+        trials.run()
+        assert {name for name, _ in trials.wrong} == (ALL if os.getuid() == 0 else ALL - NEEDS_ROOT)
+        places = [{place for name, place in trials.wrong if name == function} for function in ("getpid", "getppid")]
+        assert places[0] == places[1]
+        first, last = min(places[0]), max(places[0])
+        assert places[0] == set(range(first, last + 1))
+        assert first > 0, "nothing has been read before the first instruction"
+        assert ("getpid", last + 1) in trials.done, "after the data were read there is no race"

@@ -1,0 +1,80 @@
+"""The pages that tell a task about itself: `[vcpu]` and `[vthread]`, their layouts written down once.
+
+A page of the kind that a run has lies right below `[vvar]`, read-only. It is full of structs of `STRIDE_BYTES` each,
+the first of them at its *end*: the data of a task begin so many bytes below `[vvar]` as the task's offset says. That
+is never 0, which stands for no data at all. From the same table come the assembler's names (`vdso_image.constants`),
+what the kernel writes (`kernel_model.data_pages`) and what people read (`uabi-emu vdso show`, docs/data-pages.md).
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final, NamedTuple
+
+STRIDE_BYTES: Final = 64
+"""From one struct to the next: a whole number of them in a page, and none across two lines of a cache."""
+
+
+class Field(NamedTuple):
+    """A member of a struct. `code`: its `struct` format; `text`: what it is."""
+
+    name: str
+    code: str
+    text: str
+
+
+class DataLayout(NamedTuple):
+    """A struct, and the name of the mapping that shows it (`kernel_model.data_pages.DataLayout`)."""
+
+    name: str
+    mapping: str
+    fields: tuple[Field, ...]
+
+    @property
+    def stride_bytes(self) -> int:
+        """From one struct to the next."""
+        return STRIDE_BYTES
+
+    @property
+    def struct(self) -> Struct:
+        """Packs the fields, in their order."""
+        return Struct("<" + "".join(field.code for field in self.fields))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The fields, in their order."""
+        return tuple(field.name for field in self.fields)
+
+    def offsets(self) -> dict[str, int]:
+        """Where each field is in the struct, in bytes."""
+        found = {}
+        place = 0
+        for field in self.fields:
+            size = Struct(field.code).size
+            if place % size:
+                raise ValueError(f"{field.name} is not aligned")
+            found[field.name] = place
+            place += size
+        if place > STRIDE_BYTES:
+            raise ValueError(f"struct {self.name} has {place} bytes")
+        return found
+
+
+_TASK_FIELDS: Final = (
+    Field("cpu", "I", "getcpu: the logical CPU"),
+    Field("node", "I", "getcpu: its NUMA node"),
+    Field("pid", "i", "getpid"),
+    Field("tid", "i", "gettid"),
+    Field("uid", "I", "getuid"),
+    Field("euid", "I", "geteuid"),
+    Field("gid", "I", "getgid"),
+    Field("egid", "I", "getegid"),
+    Field("ppid", "i", "getppid"),
+)
+"""The order of the slides' `struct vdso_per_cpu_data`."""
+
+PER_CPU: Final = DataLayout("vdso_per_cpu_data", "[vcpu]", _TASK_FIELDS)
+"""One for each logical CPU, about the task that runs there; all address spaces show the same page."""
+PER_THREAD: Final = DataLayout("vdso_per_thread_data", "[vthread]", _TASK_FIELDS)
+"""One for each thread, in pages of its process. The functions that read it are the same, and so are the offsets."""
+LAYOUTS: Final = (PER_CPU, PER_THREAD)
