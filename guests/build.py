@@ -208,9 +208,10 @@ INJECTED = HERE.parent / "emu" / "hack1"
 # what is put into other programs: no C library, no relocations, and no register that a program's start leaves alone
 LIBRARY_FLAGS = (
     "-c", "-Os", "-g0", "-std=gnu17", "-Wall", "-Wextra", "-Werror", "-fno-sanitize=all", "-fPIC", "-fno-builtin",
-    "-fvisibility=hidden", "-mgeneral-regs-only", "-fno-stack-protector", "-fno-jump-tables",
+    "-fvisibility=hidden", "-fno-stack-protector", "-fno-jump-tables",
     "-fno-asynchronous-unwind-tables", "-fno-unwind-tables",
 )  # fmt: skip
+LIBRARY_CPU = {"aarch64": "generic-neon-fp_armv8", "x86_64": "x86_64-sse-sse2-mmx-x87+soft_float"}
 LIBRARY_LINK_FLAGS = (
     "-shared", "--no-undefined", "-e", "_start", "-s", "--build-id=none", "--hash-style=sysv", "--no-rosegment",
     "-z", "norelro", "-z", "noexecstack", "-z", "max-page-size=4096",
@@ -225,7 +226,7 @@ def build_library(into: Path) -> list[Path]:
         target = f"{arch}-linux-musl"
         with tempfile.TemporaryDirectory(prefix="hack1-") as scratch:
             compiled = str(Path(scratch) / "inject.o")
-            _zig(source, target, "cc", "-target", target, *LIBRARY_FLAGS, "-o", compiled, str(source))
+            _zig(source, target, "cc", "-target", target, f"-mcpu={LIBRARY_CPU[arch]}", *LIBRARY_FLAGS, "-o", compiled, str(source))
             output = into / f"{arch}.so"
             _zig(source, target, "ld.lld", *LIBRARY_LINK_FLAGS, "-o", str(output), compiled)
         output.chmod(0o644)

@@ -15,10 +15,11 @@ static inline uintptr_t frame_end(ucontext_t *uc)
     return (uintptr_t)uc - sizeof(siginfo_t) + SIGFRAME_BYTES + 16;
 }
 
-/* A copy of the signal's frame below `sp`: its ucontext. */
+/* A copy of the signal's frame below `sp`: its ucontext.  128 bytes stay as they are: Go tells its new threads there
+ * what to do. */
 static ucontext_t *copy_frame(ucontext_t *uc, uintptr_t sp)
 {
-    char *copy = (char *)((sp - SIGFRAME_BYTES) & -16UL);
+    char *copy = (char *)((sp - 128 - SIGFRAME_BYTES) & -16UL);
     memcpy(copy, (char *)uc - sizeof(siginfo_t), SIGFRAME_BYTES);
     return (void *)(copy + sizeof(siginfo_t));
 }

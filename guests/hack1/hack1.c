@@ -247,6 +247,8 @@ static long do_vfork(ucontext_t *uc, long flags)
 /* clone: a child in the same memory with a stack of its own can't return through a frame that is on its parent's. */
 static long do_clone(ucontext_t *uc, long flags, uintptr_t stack)
 {
+    if (stack == (uintptr_t)PROGRAM_SP(uc))             /* so says glibc's vfork on AArch64 */
+        stack = 0;
     if (!stack && (flags & (CLONE_VM | CLONE_VFORK)) == (CLONE_VM | CLONE_VFORK))
         return do_vfork(uc, flags);
     if (!stack) {
