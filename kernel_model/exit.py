@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi.signal import NSIG, SIG_IGN, SIGCHLD, SIGKILL
 from kernel_model.events import TaskExited
-from kernel_model.futex import FutexWaiter, exit_robust_list, futex_key
+from kernel_model.futex import exit_robust_list, futex_key
 from kernel_model.mm.uaccess import put_user
 from kernel_model.signal.send import send_signal
 from kernel_model.signal.sighand import SigInfo
@@ -27,8 +27,7 @@ def do_exit(task: Task, code: int) -> None:
     """`task` is gone, with wait status `code` if it is the last of its thread group (kernel/exit.c:do_exit())."""
     kernel = task.kernel
     kernel.sched.forget(task)
-    if isinstance(task.call_state, FutexWaiter):
-        kernel.futexes.remove(task.call_state)
+    kernel.futexes.task_exits(task)
     task.blocked_call = None
     mm_release(task)
     task.call_state = None

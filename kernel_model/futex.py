@@ -43,6 +43,16 @@ class FutexWaiter:
         self.queue = WaitQueue()
 
 
+class FutexVector:
+    """One task that waits on several words (futex_waitv(2)). Kept as `task.call_state` while it does."""
+
+    __slots__ = ("deadline_ns", "waiters")
+
+    def __init__(self, waiters: tuple[FutexWaiter, ...], deadline_ns: int | None) -> None:
+        self.waiters = waiters
+        self.deadline_ns = deadline_ns
+
+
 def futex_key(mm: MemoryMap, address: int, private: bool) -> Hashable:
     """What makes two futexes the same one: kernel/futex/core.c:get_futex_key(). A waiter keeps the mapping that it is
     in, so that no other can be taken for it.
@@ -78,6 +88,15 @@ class FutexTable:
             waiters.remove(waiter)
             if not waiters:
                 del self._waiters[waiter.key]
+
+    def task_exits(self, task: Task) -> None:
+        """It waits no longer."""
+        waiting = task.call_state
+        if isinstance(waiting, FutexWaiter):
+            self.remove(waiting)
+        elif isinstance(waiting, FutexVector):
+            for waiter in waiting.waiters:
+                self.remove(waiter)
 
     def wake(self, key: Hashable, count: int, bitset: int = FUTEX_BITSET_MATCH_ANY) -> int:
         """Wake up to `count` waiters whose bits meet `bitset`; how many. kernel/futex/waitwake.c:futex_wake().

@@ -38,6 +38,7 @@ HEADERS = """
 #include <linux/capability.h>
 #include <linux/close_range.h>
 #include <linux/fs.h>
+#include <linux/futex.h>
 #include <linux/fiemap.h>
 #include <linux/futex.h>
 #include <linux/magic.h>

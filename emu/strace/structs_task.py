@@ -10,6 +10,7 @@ from emu.strace import tables
 from emu.strace.structs_seccomp import refused_call
 from emu.strace.text import hexadecimal, pointer
 from kernel_model.abi.errno import errno_name
+from kernel_model.abi.futex import FUTEX_WAITV
 from kernel_model.abi.resource import RLIM_INFINITY, RLIMIT, SYSINFO, TMS
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ _SCHED_UTIL: Final = Struct("<II")
 _CAP_HEADER: Final = Struct("<Ii")
 _CAP_DATA: Final = Struct("<III")
 _SIGACTION: Final = Struct("<QQQQ")
+_FUTEXES_SHOWN: Final = 8
 _STACK: Final = Struct("<Qi4xQ")
 _CLONE_ARGS: Final = Struct("<8Q")
 _CLONE_PIDFD, _CLONE_SETTLS, _CLONE_PARENT_SETTID = 0x1000, 0x80000, 0x100000
@@ -107,6 +109,16 @@ def _clone_args(call: Call, address: int) -> str:
     if flags & _CLONE_SETTLS:
         words["tls"] = pointer(tls)
     return _struct(**words)
+
+
+def _futex_waitv(call: Call, address: int) -> str:
+    count = call.values[1]
+    shown = []
+    for index in range(min(count, _FUTEXES_SHOWN)):
+        val, uaddr, flags, _reserved = call.unpack(FUTEX_WAITV, address + FUTEX_WAITV.size * index)
+        words = {"val": hexadecimal(val), "uaddr": pointer(uaddr), "flags": tables.flags("futex2", flags)}
+        shown.append(_struct(**words))
+    return f"[{', '.join(shown + ['...'] * (count > _FUTEXES_SHOWN))}]"
 
 
 # -- limits and scheduling -------------------------------------------------------------------------------------
@@ -241,6 +253,7 @@ STRUCTS: Final[dict[str, Shower]] = {
     "cap_data": _cap_data,
     "cap_header": _cap_header,
     "clone_args": _clone_args,
+    "futex_waitv": _futex_waitv,
     "gid_list": _gid_list,
     "rlimit": _rlimit,
     "rusage": _rusage,

@@ -1,16 +1,18 @@
-"""futex(2) (kernel/futex/syscalls.c, waitwake.c, requeue.c)."""
+"""futex(2) and futex_waitv(2) (kernel/futex/syscalls.c, waitwake.c, requeue.c)."""
 
 from __future__ import annotations
 
+from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi import errno
+from kernel_model.abi.futex import FUTEX2_PRIVATE, FUTEX2_SIZE_U32, FUTEX_WAITV, FUTEX_WAITV_MAX
 from kernel_model.abi.time import CLOCK_MONOTONIC, CLOCK_REALTIME, NSEC_PER_SEC, TIMESPEC
-from kernel_model.futex import FUTEX_BITSET_MATCH_ANY, FutexWaiter, futex_key
+from kernel_model.futex import FUTEX_BITSET_MATCH_ANY, FutexVector, FutexWaiter, futex_key
 from kernel_model.mm.uaccess import get_user, put_user
-from kernel_model.syscalls.declare import Hex, Ptr, UInt, syscall
-from kernel_model.syscalls.kinds import FutexOp
+from kernel_model.syscalls.declare import ClockId, Hex, Ptr, UInt, syscall
+from kernel_model.syscalls.kinds import FutexOp, FutexWaitvs, Timespec
 from kernel_model.types import SyscallError, UserPtr
 from kernel_model.wait import Blocked
 
@@ -132,6 +134,76 @@ def _wait(task: Task, uaddr: UserPtr, op: int, val: int, timeout: int, bitset: i
 
     task.call_state = asleep  # not before: a wait that was over at once leaves nothing behind
     raise Blocked(queues=(asleep.queue,), deadline_ns=asleep.deadline_ns, on_signal=interrupted)
+
+
+# -- several words -----------------------------------------------------------------------------------------------------
+def _read_waitv(task: Task, waiters: UserPtr, count: int) -> list[tuple[int, UserPtr, bool]]:
+    """(value, address, private) of each word; EINVAL for what is not one of 32 bits (futex_parse_waitv())."""
+    words = []
+    for index in range(count):
+        val, uaddr, flags, reserved = get_user(task.mm, UserPtr(waiters + index * FUTEX_WAITV.size), FUTEX_WAITV)
+        # QUIRK: futex_waitv(2) refuses FUTEX2_NUMA and FUTEX2_MPOL with EINVAL, as Linux did before 6.16.
+        if flags & ~FUTEX2_PRIVATE != FUTEX2_SIZE_U32 or reserved or val >> 32:
+            raise SyscallError(errno.EINVAL)
+        words.append((val, UserPtr(uaddr), bool(flags & FUTEX2_PRIVATE)))
+    return words
+
+
+def _queue_all(task: Task, waiters: UserPtr, count: int, deadline_ns: int | None) -> FutexVector:
+    """Wait on each word, or on none: EAGAIN where one is not as expected (futex_wait_multiple_setup())."""
+    words = _read_waitv(task, waiters, count)
+    keys = [_key(task, uaddr, private) for _, uaddr, private in words]
+    for val, uaddr, _ in words:
+        if get_user(task.mm, uaddr, _WORD)[0] != val:
+            raise SyscallError(errno.EAGAIN)
+    waiting = tuple(FutexWaiter(task, key, FUTEX_BITSET_MATCH_ANY, deadline_ns) for key in keys)
+    for waiter in waiting:
+        task.kernel.futexes.add(waiter)
+    return FutexVector(waiting, deadline_ns)
+
+
+def _leave_all(task: Task, vector: FutexVector) -> int | None:
+    """Wait no longer; which word was woken, the last of several (futex_unqueue_multiple())."""
+    woken = None
+    for index, waiter in enumerate(vector.waiters):
+        if waiter.woken:
+            woken = index
+        else:
+            task.kernel.futexes.remove(waiter)
+    return woken
+
+
+@syscall()
+def sys_futex_waitv(
+    task: Task, waiters: FutexWaitvs, nr_futexes: UInt, flags: UInt, timeout: Timespec, clockid: ClockId
+) -> int:
+    """futex_waitv(2): which of several words was woken. `timeout` is absolute. kernel/futex/syscalls.c."""
+    vector = task.call_state
+    if not isinstance(vector, FutexVector):
+        if flags or not 0 < nr_futexes <= FUTEX_WAITV_MAX or not waiters:
+            raise SyscallError(errno.EINVAL)
+        deadline_ns = None
+        if timeout:
+            if clockid not in (CLOCK_MONOTONIC, CLOCK_REALTIME):
+                raise SyscallError(errno.EINVAL)
+            realtime = FUTEX_CLOCK_REALTIME if clockid == CLOCK_REALTIME else 0
+            deadline_ns = _deadline_ns(task, FUTEX_WAIT_BITSET | realtime, timeout)
+        vector = _queue_all(task, waiters, nr_futexes, deadline_ns)
+    elif any(waiter.woken for waiter in vector.waiters):
+        return _leave_all(task, vector) or 0
+    asleep = vector
+
+    def ends(error: int) -> int:
+        woken = _leave_all(task, asleep)
+        if woken is None:
+            raise SyscallError(error)
+        return woken
+
+    if vector.deadline_ns is not None and task.kernel.clock.monotonic_ns() >= vector.deadline_ns:
+        return ends(errno.ETIMEDOUT)
+    task.call_state = vector
+    queues = tuple(waiter.queue for waiter in vector.waiters)
+    raise Blocked(queues=queues, deadline_ns=vector.deadline_ns, on_signal=partial(ends, errno.ERESTARTSYS))
 
 
 def _deadline_ns(task: Task, op: int, timeout: int) -> int:
