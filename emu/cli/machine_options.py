@@ -129,16 +129,16 @@ def machine_options(
     words: tuple[str, ...],
     *,
     abi: str,
+    handler: str | None,
     bounce_check: str | None,
     bounce_frame: str | None,
     bounce_return: str | None,
     bounce_set: str | None,
     visible: str,
-    root: str | None,
     vdso_data: str,
+    root: str | None,
     isolate: bool,
     bind: tuple[str, ...],
-    handler: str | None,
     env: tuple[str, ...],
     clear_env: bool,
     cwd: str | None,
@@ -160,6 +160,8 @@ def machine_options(
     if given and abi != "bounce":
         name = next(name for name, field in zip(_BOUNCE, wishes, strict=True) if field in given).replace("_", "-")
         raise CliError(f"--{name}: nothing bounces under --abi {abi}: leave one of the two away")
+    if handler is not None and abi not in ("seccomp", "dispatch"):
+        raise CliError(f"--handler: nothing is injected under --abi {abi}: leave one of the two away")
     if bounce_frame == "task-page" and bounce_return == "user":
         raise CliError("--bounce-return: a plain call forgets where a task-page frame is: give one of the two")
     if bounce_set is not None:
@@ -169,8 +171,6 @@ def machine_options(
         root = values.directory("--root", root)
     elif cwd is not None and not isolate:
         cwd = os.path.join(os.getcwd(), cwd)  # the guest has the host's tree, and so the place we mean
-    if handler is not None and abi not in ("seccomp", "dispatch"):
-        raise CliError(f"--handler: nothing is injected under --abi {abi}: leave one of the two away")
     wanted = MachineOptions(
         program=words[0],
         argv=[os.fsencode(word) for word in words],
@@ -187,6 +187,7 @@ def machine_options(
         abi=abi,
         vdso_data=vdso_data,
         bounce=BounceWishes(**given, visible=visible),
+        handler=handler or "careful",
         debug=Debug.wanted,
         check_leaks=check_leaks,
     )
@@ -197,7 +198,6 @@ def machine_options(
 
 def start(wanted: MachineOptions, host: RealHost | None = None) -> Machine:
     """The machine with its program loaded, on `host`; CliError with the status that README's table says."""
-        handler=handler or "careful",
     from emu.machine import Machine, StartError
 
     try:
