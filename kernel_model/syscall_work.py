@@ -6,6 +6,7 @@ whatever becomes of the call (an error, a sleep, the task's end) goes the entry 
 
 from __future__ import annotations
 
+from functools import cache
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -19,6 +20,8 @@ from kernel_model.signal.sighand import SigInfo
 from kernel_model.types import U64_MASK, SyscallError, UserPtr
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kernel_model.entry import CallArgs
     from kernel_model.syscalls.declare import RawHandler
     from kernel_model.task import Task
@@ -55,10 +58,16 @@ def trace_enter(task: Task, handler: RawHandler, number: int, made: int, pc: int
         task.kernel.cpu.write_result(rolled_back(task, made, args))
         return None
     if work & SECCOMP:
-        from kernel_model.seccomp.actions import secure_computing
-
-        return secure_computing(task, handler, number, made, pc, args)
+        return _secure_computing()(task, handler, number, made, pc, args)
     return handler
+
+
+@cache
+def _secure_computing() -> Callable[[Task, RawHandler, int, int, int, CallArgs], RawHandler]:
+    """What seccomp makes of a call; an import at each call would cost as much as the call."""
+    from kernel_model.seccomp.actions import secure_computing
+
+    return secure_computing
 
 
 def rolled_back(task: Task, made: int, args: CallArgs) -> int:

@@ -8,6 +8,7 @@ behind the question whether it is next, so that the code is never longer than th
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final
@@ -59,6 +60,10 @@ _WORDS: Final = {
     64: "(vdso_start & 4294967295)", 68: "(vdso_start >> 32)", 72: "(vdso_end & 4294967295)", 76: "(vdso_end >> 32)",
 }  # fmt: skip
 """Offset in `struct seccomp_data` to the word there, as Python."""
+_ARCH_OFFSET: Final = 4
+_TESTS: Final[dict[int, Callable[[int, int], object]]] = {
+    abi.BPF_JEQ: operator.eq, abi.BPF_JGT: operator.gt, abi.BPF_JGE: operator.ge, abi.BPF_JSET: operator.and_,
+}  # fmt: skip
 _HEAD: Final = "def evaluate(nr, arch, ip, args, vdso_start, vdso_end):\n"
 _DEPTH_MAX: Final = 40
 _KEPT: Final = 64
@@ -144,6 +149,27 @@ def data_length(program: Sequence[SockFilter]) -> int:
     if any(code == abi.BPF_LD_W_ABS and k >= abi.SECCOMP_DATA_BYTES for code, _, _, k in program):
         return abi.SECCOMP_DATA_WITH_BOUNDS_BYTES
     return abi.SECCOMP_DATA_BYTES
+
+
+def always_allows(program: Sequence[SockFilter], number: int, arch: int) -> bool:
+    """Does the program return ALLOW for that number whatever else a call is like, and is that quickly seen?
+
+    kernel/seccomp.c:seccomp_is_const_allow().
+    """
+    a = at = 0
+    while True:
+        code, jt, jf, k = program[at]
+        at += 1
+        if code == abi.BPF_LD_W_ABS and k <= _ARCH_OFFSET:
+            a = arch if k else number
+        elif code in _TESTS:
+            at += jt if _TESTS[code](a, k) else jf
+        elif code == abi.BPF_JA:
+            at += k
+        elif code == abi.BPF_AND:
+            a &= k
+        else:
+            return code == abi.BPF_RET_K and k == abi.SECCOMP_RET_ALLOW
 
 
 # -- what it computes -------------------------------------------------------------------------------------------------

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi import errno
 from kernel_model.abi import seccomp as abi
 from kernel_model.cred import CAP_SYS_ADMIN
 from kernel_model.exit import threads_of
 from kernel_model.mm.uaccess import copy_from_user, get_user
-from kernel_model.seccomp.bpf import Evaluate, Program, check_filter, compile_filter, converted_length
+from kernel_model.seccomp.bpf import Evaluate, Program, always_allows, check_filter, compile_filter, converted_length
 from kernel_model.syscall_work import SECCOMP
 from kernel_model.types import SyscallError
 
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from kernel_model.seccomp.notify import Notification
     from kernel_model.task import Task
 
+_SIGN: Final = 0x8000_0000
+_ALLOW_RANK: Final = abi.SECCOMP_RET_ALLOW ^ _SIGN
+"""An action's rank is its signed number, moved up so that it is positive: that of KILL_PROCESS is the lowest."""
+_ALLOWED: Final[tuple[int, SeccompFilter | None]] = (abi.SECCOMP_RET_ALLOW, None)
+_CACHED_NUMBERS: Final = 512
 _PENALTY_INSNS: Final = 4
 """What each filter that is there already adds to the length of a task's filters."""
 
@@ -41,13 +46,17 @@ class SeccompFilter:
         """Tasks whose newest filter it is, and filters that came after it."""
 
 
-class Seccomp(NamedTuple):
-    """What a task is allowed (`struct seccomp`). Never changed: a task gets another one."""
+class Seccomp:
+    """What a task is allowed (`struct seccomp`), shared with its children. Never changed: a task gets another one."""
 
-    mode: int
-    filter: SeccompFilter | None = None
-    """The newest."""
-    filter_count: int = 0
+    __slots__ = ("allowed", "filter", "filter_count", "mode")
+
+    def __init__(self, mode: int, newest: SeccompFilter | None = None, filter_count: int = 0) -> None:
+        self.mode = mode
+        self.filter = newest
+        self.filter_count = filter_count
+        self.allowed: dict[int, bool] = {}
+        """By number, for calls made before: do all filters always allow it (`struct action_cache`)?"""
 
 
 def run_filters(
@@ -60,26 +69,35 @@ def run_filters(
     """
     seccomp = task.seccomp
     assert seccomp is not None
-    mm = task.mm
-    arch = abi.AUDIT_ARCH_64BIT_LE | task.kernel.arch.E_MACHINE
-    start, end = mm.vdso, mm.vdso_end
-    result = abi.SECCOMP_RET_ALLOW
-    lowest = _rank(result)
-    match = None
+    if seccomp.allowed.get(number):
+        return _ALLOWED
     walker = seccomp.filter
+    arch = abi.AUDIT_ARCH_64BIT_LE | task.kernel.arch.E_MACHINE
+    if number < _CACHED_NUMBERS and number not in seccomp.allowed:
+        seccomp.allowed[number] = _always_allowed(walker, number, arch)
+    mm = task.mm
+    start, end = mm.vdso, mm.vdso_end
+    result, match = _ALLOWED
+    lowest = _ALLOW_RANK
     while walker is not None:
         action = walker.evaluate(number, arch, ip, args, start, end)
-        if _rank(action) < lowest:
-            lowest = _rank(action)
-            result = action
-            match = walker
+        if action != abi.SECCOMP_RET_ALLOW:
+            rank = (action & abi.SECCOMP_RET_ACTION_FULL) ^ _SIGN
+            if rank < lowest:
+                lowest = rank
+                result = action
+                match = walker
         walker = walker.prev
     return result, match
 
 
-def _rank(action: int) -> int:
-    """Its action as a signed number, moved up so that it is positive: KILL_PROCESS is the lowest."""
-    return (action & abi.SECCOMP_RET_ACTION_FULL) ^ 0x8000_0000
+def _always_allowed(walker: SeccompFilter | None, number: int, arch: int) -> bool:
+    """Do all filters always allow a call of that number?"""
+    while walker is not None:
+        if not always_allows(walker.program, number, arch):
+            return False
+        walker = walker.prev
+    return True
 
 
 # -- sharing ----------------------------------------------------------------------------------------------------------
@@ -93,7 +111,7 @@ def seccomp_filter_release(task: Task) -> None:
     """The task is gone: whoever listens for a filter that nobody has any more is told."""
     seccomp = task.seccomp
     if seccomp is not None and seccomp.filter is not None:
-        task.seccomp = seccomp._replace(filter=None)
+        task.seccomp = Seccomp(seccomp.mode, None, seccomp.filter_count)
         _put(seccomp.filter)
 
 
