@@ -1,8 +1,8 @@
 """Attacks and accidents, by name: what guests/src/bounce does to a bounce, and how each ends.
 
 Each name is a section of what a guest prints; the guest runs once for all of them. Linux has no bounce, so that most
-of the expectations follow from the specification; `accidents`, `exits` and `flags` are checked against Linux as well
-(tests/test_guests.py).
+of the expectations follow from the specification; `accidents`, `exits`, `filters` and `flags` are checked against Linux as
+well (tests/test_guests.py).
 """
 
 from __future__ import annotations
@@ -89,6 +89,11 @@ EVERYWHERE = {
         "a thread's exit with no stack",
         "exit_group with no stack",
         "a detached thread's exit",
+    ),
+    "filters": (
+        "a filter that kills on -1 and on REDIRECT|getpid",
+        "a filter sees the program's arguments",
+        "a filter refuses a call in a bounce",
     ),
 }
 FORGED = {
@@ -178,7 +183,7 @@ VARIANTS = (
 )
 
 
-@pytest.mark.parametrize("guest", ["accidents", "exits", "flags"])
+@pytest.mark.parametrize("guest", ["accidents", "exits", "filters", "flags"])
 @pytest.mark.parametrize("variant", VARIANTS, ids="-".join)
 def test_accidents_end_the_same_with_every_kind_of_bounce(guest: str, variant: tuple[str, str, str]) -> None:
     arch, *options = variant
