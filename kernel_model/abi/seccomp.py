@@ -62,6 +62,25 @@ NOTIF_SIZES: Final = Struct("<HHH")
 SECCOMP_NOTIF_BYTES: Final = 80
 SECCOMP_NOTIF_RESP_BYTES: Final = 24
 
+SECCOMP_NOTIF_HEAD: Final = Struct("<QII")
+"""`struct seccomp_notif` less its seccomp_data: id, pid, flags."""
+SECCOMP_NOTIF_RESP: Final = Struct("<QqiI")
+"""`struct seccomp_notif_resp`: id, val, error, flags."""
+SECCOMP_NOTIF_ADDFD: Final = Struct("<QIIII")
+"""`struct seccomp_notif_addfd`: id, flags, srcfd, newfd, newfd_flags."""
+SECCOMP_USER_NOTIF_FLAG_CONTINUE: Final = 1
+SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP: Final = 1
+SECCOMP_ADDFD_FLAG_SETFD: Final = 1
+SECCOMP_ADDFD_FLAG_SEND: Final = 2
+SECCOMP_IOCTL_NOTIF_RECV: Final = 0xC050_2100
+SECCOMP_IOCTL_NOTIF_SEND: Final = 0xC018_2101
+SECCOMP_IOCTL_NOTIF_ID_VALID: Final = 0x4008_2102
+SECCOMP_IOCTL_NOTIF_ID_VALID_WRONG_DIR: Final = 0x8008_2102
+SECCOMP_IOCTL_NOTIF_ADDFD: Final = 0x4018_2103
+SECCOMP_IOCTL_NOTIF_SET_FLAGS: Final = 0x4008_2104
+IOC_INOUT_AND_SIZE: Final = 0xFFFF_0000
+"""The bits of an ioctl's number that tell direction and size, by which ADDFD may grow."""
+
 BPF_MAXINSNS: Final = 4096
 BPF_MEMWORDS: Final = 16
 MAX_INSNS_PER_PATH: Final = 32768

@@ -37,7 +37,7 @@ def secure_computing(task: Task, handler: RawHandler, number: int, made: int, pc
     assert seccomp is not None
     if seccomp.mode == SECCOMP_MODE_STRICT:
         return handler if task.kernel.table.name(number) in _STRICT_CALLS else _kill_strict
-    verdict, _filter = run_filters(task, number, pc, args)
+    verdict, match = run_filters(task, number, pc, args)
     action = verdict & SECCOMP_RET_ACTION_FULL
     if action == SECCOMP_RET_ALLOW:
         return handler
@@ -46,8 +46,15 @@ def secure_computing(task: Task, handler: RawHandler, number: int, made: int, pc
         return handler
     if action == SECCOMP_RET_ERRNO:
         result = -min(data, errno.MAX_ERRNO)
-    elif action in (SECCOMP_RET_TRACE, SECCOMP_RET_USER_NOTIF):
-        result = -errno.ENOSYS  # there is no tracer, and nobody listens
+    elif action == SECCOMP_RET_TRACE:
+        result = -errno.ENOSYS  # there is no tracer
+    elif action == SECCOMP_RET_USER_NOTIF:
+        from kernel_model.seccomp.notify import ask_listener
+
+        request = ask_listener(task, match, handler, number, pc, args) if match is not None else None
+        if request is not None:
+            return request
+        result = -errno.ENOSYS  # nobody listens
     elif action == SECCOMP_RET_KILL_THREAD and task.signal.threads > 1:
         return _kill_thread
     else:
