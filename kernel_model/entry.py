@@ -65,9 +65,6 @@ class EntryPath:
         self._enter_handler = kernel.cpu.enter_handler
         self._cpu = kernel.cpu
         self._data_pages = kernel.data_pages
-        self._account = kernel.account
-        self._switch = self._switch_to
-        kernel.account.ask_for_turns(self._charge_turns)
         self._insn_bytes = kernel.arch.SYSCALL_INSTRUCTION_BYTES
         self._reserved_bytes = kernel.arch.RED_ZONE_BYTES + FRAME_BYTES
         options = kernel.bounce
@@ -306,6 +303,8 @@ class EntryPath:
         self.current = kernel.current = task
         if task.cpu != before.cpu:
             kernel.show_cpu()
+        if self._data_pages is not None:
+            self._data_pages.switch(before, task)
 
     def _call_again(self, task: Task, call: BlockedCall) -> bool:
         """Make a call again that blocked; False when the task does not go on now."""
@@ -316,8 +315,6 @@ class EntryPath:
             if signalled and deliver.ends_wait(task, uninterruptible=call.blocked.uninterruptible):
                 result = self._interrupted(call.blocked)
             else:
-        if self._data_pages is not None:
-            self._data_pages.switch(before, task)
                 result = call.handler(task, *args)
         except SyscallError as error:
             result = -error.errno
@@ -341,8 +338,7 @@ class EntryPath:
             or -errno.MAX_ERRNO <= result <= -errno.ERESTARTSYS
         ):  # fmt: skip
             return self._call_is_over(task, call.number, call.made, args, result)
-        if not kernel.sched.preempting:
-            kernel.sched.check_slicing()
+        kernel.sched.check_slicing()
         return True
 
     @staticmethod

@@ -309,9 +309,9 @@ def _bprm_execve(task: Task, bprm: Binprm, *, first: bool = False) -> None:
             put_file(interpreter_file, None)
     kernel = task.kernel
     kernel.cpu.start_thread(start.pc, start.sp)
-    if kernel.events.active:
     if kernel.data_pages is not None:
         kernel.data_pages.start_thread(task)
+    if kernel.events.active:
         kernel.events.emit(Execve(task, bprm.filename, list(bprm.argv)))
 
 

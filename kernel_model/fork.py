@@ -117,9 +117,9 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
     if flags & CLONE_PARENT_SETTID:
         with suppress(SyscallError):
             put_user(task.mm, UserPtr(args.parent_tid), _TID, child.pid)
-    kernel.tasks[child.pid] = child
     if kernel.data_pages is not None:
         kernel.data_pages.copy_process(task, child)
+    kernel.tasks[child.pid] = child
     if kernel.cpu_count > 1:
         from kernel_model.placement import place
 

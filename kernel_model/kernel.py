@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from kernel_model.binfmt import BinaryFormat
     from kernel_model.bounce import BounceOptions
     from kernel_model.cpu import Cpu
-    from kernel_model.fs.dentry import Mount
     from kernel_model.data_pages import DataPages
+    from kernel_model.fs.dentry import Mount
     from kernel_model.fs.file import File
     from kernel_model.fs.inode import Inode
     from kernel_model.fs.mount import MountNamespace
@@ -118,6 +118,10 @@ class Kernel:
         """What execve maps; None for none."""
         self.data_pages: DataPages | None = None
         """What user space may read of its tasks; None under `--vdso-data none`."""
+        self.sched = Scheduler(self)
+        if self.chance is not None or cpu_count > 1:
+            self.sched.choose()
+        self.filters_see_vdso = False
         self.preload: Preload | None = None
         """A library that execve starts before the program; None for none."""
         self.filters_see_vdso = False
