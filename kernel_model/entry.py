@@ -65,6 +65,9 @@ class EntryPath:
         self._enter_handler = kernel.cpu.enter_handler
         self._cpu = kernel.cpu
         self._data_pages = kernel.data_pages
+        self._account = kernel.account
+        self._switch = self._switch_to
+        kernel.account.ask_for_turns(self._charge_turns)
         self._insn_bytes = kernel.arch.SYSCALL_INSTRUCTION_BYTES
         self._reserved_bytes = kernel.arch.RED_ZONE_BYTES + FRAME_BYTES
         options = kernel.bounce
@@ -280,11 +283,21 @@ class EntryPath:
             if task is None:
                 self.kernel.cpu.stop()
                 return
-            self._switch_to(task)
+            self._switch(task)
             call = task.blocked_call
             if self._exit_work(task, None) if call is None else self._call_again(task, call):
                 sched.progress = True
                 return
+
+    def _charge_turns(self) -> None:
+        """Somebody cares for CPU time: from now on a task is charged whenever it leaves the CPU."""
+        self._switch = self._charge_and_switch_to
+
+    def _charge_and_switch_to(self, task: Task) -> None:
+        """`_switch_to`, and the task before is charged for its turn."""
+        if task is not self.current:
+            self._account.turn_is_over()
+            self._switch_to(task)
 
     def _switch_to(self, task: Task) -> None:
         """Swap the register context, and the address space if it is another one."""
@@ -338,7 +351,8 @@ class EntryPath:
             or -errno.MAX_ERRNO <= result <= -errno.ERESTARTSYS
         ):  # fmt: skip
             return self._call_is_over(task, call.number, call.made, args, result)
-        kernel.sched.check_slicing()
+        if not kernel.sched.preempting:
+            kernel.sched.check_slicing()
         return True
 
     @staticmethod

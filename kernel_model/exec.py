@@ -16,6 +16,7 @@ from kernel_model.abi.mount import MS_NOEXEC, MS_NOSUID
 from kernel_model.abi.resource import RLIMIT_STACK
 from kernel_model.abi.signal import SIG_IGN, SIGCHLD, SIGSEGV
 from kernel_model.binfmt import BINPRM_BUF_SIZE, NotExecutable, ReadAt
+from kernel_model.cputime import leave_mm
 from kernel_model.events import Execve
 from kernel_model.exec_image import Image, map_image, pick_mmap_layout
 from kernel_model.fs.file import put_file
@@ -459,6 +460,7 @@ def _begin_new_exec(task: Task, bprm: Binprm, *, dumpable: bool) -> MemoryMap:
         from kernel_model.exit import mm_release
 
         mm_release(task)
+        leave_mm(task.signal, old)
     task.mm = mm
     kernel.cpu.switch_mm(mm)
     if old is not None:

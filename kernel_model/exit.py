@@ -6,6 +6,8 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi.signal import NSIG, SIG_IGN, SIGCHLD, SIGKILL
+from kernel_model.abi.time import NS_PER_TICK
+from kernel_model.cputime import exit_task, leave_mm, process_usage
 from kernel_model.events import TaskExited
 from kernel_model.futex import exit_robust_list, futex_key
 from kernel_model.mm.uaccess import put_user
@@ -31,6 +33,8 @@ def do_exit(task: Task, code: int) -> None:
     task.blocked_call = None
     mm_release(task)
     task.call_state = None
+    if task.signal.threads == 1:
+        leave_mm(task.signal, task.mm)
     task.mm.users -= 1
     if not task.mm.users:
         task.mm.exit_mmap()
@@ -41,6 +45,7 @@ def do_exit(task: Task, code: int) -> None:
         kernel.cpu.free_context(task.context)
         task.context = None
     signal = task.signal
+    exit_task(task)
     signal.threads -= 1
     if signal.group_exit_code is None and not signal.threads:
         signal.group_exit_code = code  # synchronize_group_exit(): the status of the last thread is the process's
@@ -238,5 +243,9 @@ def child_info(leader: Task, code: int) -> SigInfo:
     """The siginfo of a child's end: exit status or signal number in `status`."""
     died = code & 0x7F
     cld = (CLD_DUMPED if code & 0x80 else CLD_KILLED) if died else CLD_EXITED
-    fields = (("pid", leader.tgid), ("uid", leader.cred.uid), ("status", died or code >> 8), ("utime", 0), ("stime", 0))
+    usage = process_usage(leader.kernel, leader.signal)
+    fields = (
+        ("pid", leader.tgid), ("uid", leader.cred.uid), ("status", died or code >> 8),
+        ("utime", usage.utime_ns // NS_PER_TICK), ("stime", usage.stime_ns // NS_PER_TICK),
+    )  # fmt: skip
     return SigInfo(leader.signal.exit_signal or SIGCHLD, cld, 0, fields)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kernel_model.abi import errno
 from kernel_model.abi.fcntl import O_CLOEXEC
-from kernel_model.abi.resource import RLIMIT_NOFILE, RLIMIT_NPROC
+from kernel_model.abi.resource import RLIM_INFINITY, RLIMIT_CPU, RLIMIT_NOFILE, RLIMIT_NPROC
 from kernel_model.abi.signal import SS_DISABLE
 from kernel_model.abi.time import CLOCK_BOOTTIME
 from kernel_model.cred import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
@@ -95,6 +95,7 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
     if child.sched_flags:
         _reset_on_fork(child)
     child.robust_list = 0
+    kernel.account.settle()
     child.sum_exec_runtime_ns = child.nvcsw = child.nivcsw = 0
     child.start_time_ns = kernel.clock.now_ns(CLOCK_BOOTTIME)
     if child.syscall_dispatch is not None:
@@ -120,12 +121,16 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
     if kernel.data_pages is not None:
         kernel.data_pages.copy_process(task, child)
     kernel.tasks[child.pid] = child
+    count_task(child)
     if kernel.cpu_count > 1:
         from kernel_model.placement import place
 
         place(child)
-    count_task(child)
     if child.pid == child.tgid:
+        if child.signal.rlim[RLIMIT_CPU][0] != RLIM_INFINITY:
+            from kernel_model.signal.timers import limit_cpu
+
+            limit_cpu(kernel, child.signal)
         kernel.tasks[child.signal.parent_tgid].signal.children[child.pid] = None
     if flags & CLONE_PIDFD:
         _install_pidfd(task, child, flags)
@@ -223,9 +228,10 @@ def _copy_signals(task: Task, child: Task, args: CloneArgs) -> None:
         sibling = flags & CLONE_PARENT
         child.signal = SignalStruct(
             child.ucounts, child.pid, old.pgrp, old.session, old.parent_tgid if sibling else task.tgid,
-            rlim=dict(old.rlim), nice=old.nice, oom_score_adj=old.oom_score_adj,
+            rlim=dict(old.rlim), oom_score_adj=old.oom_score_adj,
             exit_signal=old.exit_signal if sibling else args.exit_signal,
         )  # fmt: skip
+        child.signal.mm_min_flt = child.mm.min_flt
         if not flags & CLONE_VM:
             child.mm.rlim = child.signal.rlim
     if flags & (CLONE_VM | CLONE_VFORK) == CLONE_VM:

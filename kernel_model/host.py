@@ -7,7 +7,7 @@ Errors are `OSError` with the host's errno, which is Linux's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, NewType, Protocol
 
 HostNode = NewType("HostNode", int)
@@ -98,6 +98,11 @@ class Host(Protocol):
     def identity(self) -> HostIdentity: ...
     def clock_ns(self, clock: int) -> int:
         """The host's clock of that Linux clock id, in nanoseconds. Under virtual time the kernel model never asks."""
+        ...
+
+    @property
+    def monotonic_ns(self) -> Callable[[], int]:
+        """What reads CLOCK_MONOTONIC, and nothing else, as fast as can be."""
         ...
 
     def random_bytes(self, count: int) -> bytes: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from kernel_model.cputime import CpuAccount
 from kernel_model.events import EventStream
 from kernel_model.futex import FutexTable
 from kernel_model.sched import Scheduler
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     from kernel_model.host import Host
     from kernel_model.hrtimer import TimerQueue
     from kernel_model.mm.frames import FrameAllocator
+    from kernel_model.preload import Preload
     from kernel_model.signal.sighand import SignalStruct
     from kernel_model.task import Task
-    from kernel_model.preload import Preload
     from kernel_model.timekeeping import Timekeeper
     from kernel_model.ucounts import UserCounts
     from kernel_model.vdso import Vdso
@@ -98,6 +99,8 @@ class Kernel:
         self.events = EventStream()
         self.stats = Statistics()
         clock.count_entries(self.stats)
+        self.account = CpuAccount(self)
+        """Who has had the CPU for how long."""
         self.mounts: MountNamespace
         """The tree of mounts; set once the first file system is there."""
         self.binfmt_elf: BinaryFormat
@@ -118,17 +121,15 @@ class Kernel:
         """What execve maps; None for none."""
         self.data_pages: DataPages | None = None
         """What user space may read of its tasks; None under `--vdso-data none`."""
-        self.sched = Scheduler(self)
-        if self.chance is not None or cpu_count > 1:
-            self.sched.choose()
-        self.filters_see_vdso = False
         self.preload: Preload | None = None
         """A library that execve starts before the program; None for none."""
         self.filters_see_vdso = False
         """`struct seccomp_data` has the vDSO's bounds, which Linux's has not (docs/decisions/0011)."""
         self.seccomp_actions_logged: frozenset[bytes] | None = None
         """Names of the actions that seccomp logs, once somebody has said which."""
-        """`struct seccomp_data` has the vDSO's bounds, which Linux's has not (docs/decisions/0011)."""
+        self.sched = Scheduler(self)
+        if self.chance is not None or cpu_count > 1:
+            self.sched.choose()
         self.futexes = FutexTable()
         self.last_pid = 0
         """The last pid given out; `init_tgid` is the first process's, with which the machine ends."""
@@ -139,8 +140,9 @@ class Kernel:
         """No more tasks than this; a machine with little memory can't keep many (kernel/fork.c:set_max_threads())."""
         self.any_stopped = False
         """Some process has been stopped by a signal."""
-        self.stuck = False
-        """Every task has once waited for another, for ever; `ended_stuck`: the machine ended for it."""
+        self.stuck = -1
+        """`Statistics.kernel_entries` when every task waited for another, for ever, which was told; -1 for never.
+        `ended_stuck`: the machine ended for it."""
         self.ended_stuck = False
         self.need_resched = False
         """The running task gives up the CPU when its call is over."""
@@ -157,7 +159,10 @@ class Kernel:
         self.sigtramp_frame = 0
         """The frame that holds `Arch.SIGTRAMP_CODE`; 0 until the first execve needs it."""
         self.timers: dict[int, dict[int, tuple[int, int]]] = {}
-        """Running interval timers: tgid to ITIMER_* to (when it is due, then every), in ns."""
+        """Running interval timers: tgid to ITIMER_* to (when it is due, then every), in ns. Beside them those by which
+        RLIMIT_CPU is noticed (`kernel_model.signal.timers.CPU_LIMIT`)."""
+        self.armed_ns = 0
+        """When the host was asked to interrupt whoever computes, on CLOCK_MONOTONIC."""
         self.hrtimers: TimerQueue | None = None
         """Timers of timerfd_create(2) and timer_create(2), once there has been one."""
         self.anon_inodes: dict[bytes, Inode] = {}

@@ -11,11 +11,23 @@ from typing import TYPE_CHECKING, Final
 from kernel_model.cpu import SLICE_BLOCKS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kernel_model.kernel import Kernel
     from kernel_model.task import Task
 
 SCHED_FIFO: Final = 1
 SCHED_RR: Final = 2
+_SCHED_IDLE: Final = 5
+NICE_0_WEIGHT: Final = 1024
+_WEIGHT_IDLEPRIO: Final = 3
+# By nice value from -20: each step is a quarter more or less (sched_prio_to_weight)
+_PRIO_TO_WEIGHT: Final = (
+    88761, 71755, 56483, 46273, 36291, 29154, 23254, 18705, 14949, 11916, 9548, 7620, 6100, 4904, 3906, 3121, 2501,
+    1991, 1586, 1277, 1024, 820, 655, 526, 423, 335, 272, 215, 172, 137, 110, 87, 70, 56, 45, 36, 29, 23, 18, 15,
+)  # fmt: skip
+_SLICE_NS: Final = 1_000_000
+"""So much further behind than those that run is nobody taken to be, however long it slept."""
 _MIN_SLICE_BLOCKS: Final = SLICE_BLOCKS // 50
 _MOVES: Final = 4
 """Under a seed one choice in so many moves the task to another CPU as well."""
@@ -87,6 +99,16 @@ def priority(task: Task) -> int:
     return max(own, task.pi_priority)
 
 
+def weight(task: Task) -> int:
+    """Its share of the CPU against others (kernel/sched/core.c:set_load_weight()); 1024 is that of nice 0."""
+    return _WEIGHT_IDLEPRIO if task.sched_policy == _SCHED_IDLE else _PRIO_TO_WEIGHT[task.nice + 20]
+
+
+def pass_over(task: Task) -> None:
+    """It gave up its turn: a slice as if it had used it (kernel/sched/fair.c:yield_task_fair())."""
+    task.vruntime_ns += _SLICE_NS * NICE_0_WEIGHT // weight(task)
+
+
 class Chooser:
     """Who is next, when that is not just who has waited longest."""
 
@@ -96,13 +118,19 @@ class Chooser:
         self._turn = 0
         self._served = [0] * kernel.cpu_count
         """When each CPU was served last: all have their turns."""
+        self._ran: Task | None = None
+        """Who was chosen last, and what it had used by then."""
+        self._ran_runtime_ns = 0
+        self._min_vruntime_ns = 0
 
     def take(self) -> Task:
         """The next one, off the run queue, which is not empty."""
         kernel = self._kernel
         queue = kernel.sched.runqueue
         ready = self._ready() if kernel.sched.any_real_time else range(len(queue))
-        if kernel.chance is not None:
+        if kernel.sched.any_weight:
+            index = self._by_weight(ready)
+        elif kernel.chance is not None:
             index = kernel.chance.choice(ready)
         else:
             index = min(ready, key=lambda i: self._served[queue[i].cpu])
@@ -113,6 +141,27 @@ class Chooser:
         if kernel.chance is not None and kernel.cpu_count > 1 and not kernel.chance.randrange(_MOVES):
             place(task)
         return task
+
+    def _by_weight(self, ready: Sequence[int]) -> int:
+        """Who has had the least by its weight, of those on the CPU whose turn it is (kernel/sched/fair.c:
+        update_curr(), pick_next_entity()). Under a seed it is chance's choice, weights counted.
+        """
+        kernel = self._kernel
+        queue = kernel.sched.runqueue
+        if kernel.chance is not None:
+            return kernel.chance.choices(ready, [weight(queue[i]) for i in ready])[0]
+        kernel.account.settle()
+        ran = self._ran
+        if ran is not None:
+            ran.vruntime_ns += (ran.sum_exec_runtime_ns - self._ran_runtime_ns) * NICE_0_WEIGHT // weight(ran)
+        least_ns = self._min_vruntime_ns - _SLICE_NS
+        for i in ready:
+            queue[i].vruntime_ns = max(queue[i].vruntime_ns, least_ns)
+        index = min(ready, key=lambda i: (self._served[queue[i].cpu], queue[i].vruntime_ns))
+        self._ran = queue[index]
+        self._ran_runtime_ns = self._ran.sum_exec_runtime_ns
+        self._min_vruntime_ns = max(self._min_vruntime_ns, self._ran.vruntime_ns)
+        return index
 
     def _ready(self) -> list[int]:
         """Where in the run queue those are whom nobody of a higher priority keeps from their CPUs."""

@@ -66,6 +66,8 @@ class Scheduler:
         """Who says whose turn it is, where it is not just who has waited longest."""
         self.any_real_time = False
         """Some task has had a real-time priority."""
+        self.any_weight = False
+        """Some task has had another nice value than 0, or SCHED_IDLE."""
         self.yielded = False
         """Whoever runs gives up its turn of its own will."""
         self.parked: list[Task] = []
@@ -80,14 +82,25 @@ class Scheduler:
         else:
             self.runqueue.append(task)
         if not self.preempting:
-            self._kernel.signal_work = True  # whoever runs now is no longer alone
+            self._no_longer_alone()
+
+    def _no_longer_alone(self) -> None:
+        """Whoever runs now has others who want a turn: it is given time slices (`check_slicing`)."""
+        self._kernel.signal_work = True
+        if self._kernel.current.blocked_call is None:
+            self._kernel.account.settle()
 
     def requeue(self, task: Task) -> None:
         """Whoever ran gives up the CPU: at the end of its slice a SCHED_FIFO task stays the first of its priority."""
+        task.nivcsw += 1
         if self.any_real_time and task.sched_policy == _SCHED_FIFO and not self.yielded:
             self.runqueue.appendleft(task)
         else:
             self.runqueue.append(task)
+            if self.any_weight and self.yielded:
+                from kernel_model.placement import pass_over
+
+                pass_over(task)
         self.yielded = False
 
     def choose(self) -> None:
@@ -103,9 +116,15 @@ class Scheduler:
         self.choose()
         self._kernel.need_resched = self._kernel.signal_work = True
 
+    def weigh(self) -> None:
+        """A task has got another weight than most."""
+        self.any_weight = True
+        self.choose()
+
     def sleep(self, task: Task, call: BlockedCall) -> None:
         """`task` waits for what `call` says."""
         task.blocked_call = call
+        task.nvcsw += 1
         self.sleepers[task.pid] = task
         blocked = call.blocked
         if blocked.queues is not None:
@@ -122,7 +141,7 @@ class Scheduler:
             self._leave_queues(task)
             self.runqueue.append(task)
             if not self.preempting:
-                self._kernel.signal_work = True  # whoever runs now is no longer alone
+                self._no_longer_alone()
             if self.any_real_time:
                 self._kernel.need_resched = self._kernel.signal_work = True
 
@@ -202,6 +221,7 @@ class Scheduler:
         kernel = self._kernel
         if kernel.clock.virtual:
             kernel.clock.tick(SLICE_NS * kernel.cpu.slice_blocks // SLICE_BLOCKS)
+        kernel.account.settle()
         self._new_slice()
         if self.timed:
             self._wake_timed(list(self.timed.values()), 0)
@@ -243,6 +263,8 @@ class Scheduler:
             if self.runqueue:
                 return
         self._wake_timed(timed, None if deadline_ns is None else kernel.clock.sleep_towards(deadline_ns))
+        if kernel.timers or kernel.hrtimers:
+            deliver.clocks_run_again(kernel)
 
     def _wake_timed(self, timed: list[Task], timeout_ns: int | None) -> None:
         """Wait for `timeout_ns` at most (None: for ever) until one of the sleepers `timed` is due; wake who is."""
@@ -254,8 +276,12 @@ class Scheduler:
             assert call is not None
             reads += call.blocked.read_fds
             writes += call.blocked.write_fds
-        if timeout_ns != 0 or reads or writes:
+        if timeout_ns != 0:
+            kernel.account.settle()
             kernel.host.wait(reads, writes, timeout_ns)
+            kernel.account.resume()
+        elif reads or writes:
+            kernel.host.wait(reads, writes, 0)
         deliver.collect_host_signals(kernel)
         now_ns = kernel.clock.monotonic_ns()
         for task in timed:

@@ -19,11 +19,12 @@ _FROM_PEOPLE: Final = (SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTERM)
 
 
 def see_to_it(kernel: Kernel) -> None:
-    """Tell it, once; end the machine unless a signal from outside could still make somebody go on."""
+    """Tell it, once each time; end the machine unless a signal from outside could still make somebody go on."""
     sleepers = list(kernel.sched.sleepers.values())
-    if kernel.stuck or not sleepers or any(_waits_for_a_signal(task) for task in sleepers):
+    entries = kernel.stats.kernel_entries
+    if kernel.stuck == entries or not sleepers or any(_waits_for_a_signal(task) for task in sleepers):
         return
-    kernel.stuck = True
+    kernel.stuck = entries
     kernel.ended_stuck = not any(_handles_a_signal(task) for task in sleepers)
     if kernel.events.watched:
         kernel.events.emit_rare(Stuck(kernel.current, sleepers, kernel.ended_stuck))

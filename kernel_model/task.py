@@ -70,9 +70,9 @@ class Task:
         self.files = files
         self.fs = fs
         self.cred = cred
+        self.ucounts = alloc_ucounts(kernel, cred.uid)
         self.sighand = sighand
         self.signal = signal
-        self.ucounts = alloc_ucounts(kernel, cred.uid)
         self.comm = b""
         self.exe: Path | None = None
         self.argv: list[bytes] = []
@@ -141,8 +141,14 @@ class Task:
         """The wait status once the task is gone."""
         self.start_time_ns = start_time_ns
         """CLOCK_BOOTTIME at its start."""
-        self.min_flt = 0
-        self.maj_flt = 0
+        self.sum_exec_runtime_ns = 0
+        """CPU time it has used, but for the turn that it has now (`kernel_model.cputime`)."""
+        self.nvcsw = 0
+        """How often it has slept; `nivcsw`: how often others had a turn although it could have gone on."""
+        self.nivcsw = 0
+        self.nice = 0
+        self.vruntime_ns = 0
+        """Where nice values count: what it has used, by its weight (`kernel_model.placement`)."""
 
     @property
     def parent_pid(self) -> int:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kernel_model.host import Host
+    from kernel_model.signal.sighand import SignalStruct
     from kernel_model.task import Task
 
 KTIME_MAX_NS: Final = (1 << 63) - 1
@@ -81,8 +82,7 @@ class Timekeeper:
         self._computed_ns += length_ns
 
     def cpu_ns(self) -> int:
-        """CPU time of the whole machine since it was switched on."""
-        # QUIRK: CPU time is that of all tasks together: each process, thread and timer on it is told the same.
+        """CPU time of the whole machine since it was switched on; of its tasks: `kernel_model.cputime`."""
         if self.virtual:
             entries = 0 if self._entries is None else self._entries.kernel_entries
             return self._computed_ns + entries * VIRTUAL_ENTRY_NS
@@ -140,37 +140,46 @@ class Timekeeper:
             if self.virtual:
                 return self.realtime_ns()
             return self._host.clock_ns(_HOST_CLOCK.get(clock_id, clock_id)) + self.realtime_offset_ns
-        self.check_cpu_clock(clock_id, task)
-        return self.cpu_ns()
+        owner, which = self.cpu_clock(clock_id, task)
+        assert task is not None
+        from kernel_model.cputime import clock_ns
+
+        return clock_ns(task.kernel, owner, which)
 
     def resolution_ns(self, clock_id: int, task: Task | None = None) -> int:
         """What clock_getres(2) says of `clock_id` (high-resolution timers, CONFIG_HZ=250)."""
         if clock_id in _COARSE:
             return abi.TICK_NSEC
         if clock_id not in _MONOTONIC and clock_id not in _WALL:
-            which = self.check_cpu_clock(clock_id, task)
+            which = self.cpu_clock(clock_id, task)[1]
             return 1 if which == abi.CPUCLOCK_SCHED else abi.TICK_NSEC
         return 1
 
-    def check_cpu_clock(self, clock_id: int, task: Task | None) -> int:
-        """Which time (CPUCLOCK_*) the CPU clock `clock_id` counts; EINVAL when there is no such clock.
+    def cpu_clock(self, clock_id: int, task: Task | None) -> tuple[Task | SignalStruct, int]:
+        """Whose time the CPU clock `clock_id` counts, for `task`, and which (CPUCLOCK_*); EINVAL when there is none.
 
         kernel/time/posix-cpu-timers.c:pid_for_clock(): a thread's clock is for its own process only.
         """
-        if clock_id in (abi.CLOCK_PROCESS_CPUTIME_ID, abi.CLOCK_THREAD_CPUTIME_ID):
-            return abi.CPUCLOCK_SCHED
+        if task is None:
+            raise SyscallError(errno.EINVAL)
+        if clock_id == abi.CLOCK_PROCESS_CPUTIME_ID:
+            return task.signal, abi.CPUCLOCK_SCHED
+        if clock_id == abi.CLOCK_THREAD_CPUTIME_ID:
+            return task, abi.CPUCLOCK_SCHED
         which = clock_id & abi.CPUCLOCK_WHICH_MASK
-        if clock_id >= 0 or which > abi.CPUCLOCK_SCHED or task is None:
+        if clock_id >= 0 or which > abi.CPUCLOCK_SCHED:
             raise SyscallError(errno.EINVAL)
         pid = ~(clock_id >> 3)
-        if pid:
-            target = task.kernel.tasks.get(pid)
-            if clock_id & abi.CPUCLOCK_PERTHREAD_MASK:
-                if target is None or target.tgid != task.tgid:
-                    raise SyscallError(errno.EINVAL)
-            elif target is None or (target is not task and target.pid != target.tgid):
+        target = task.kernel.tasks.get(pid) if pid else task
+        if target is None:
+            raise SyscallError(errno.EINVAL)
+        if clock_id & abi.CPUCLOCK_PERTHREAD_MASK:
+            if target.tgid != task.tgid:
                 raise SyscallError(errno.EINVAL)
-        return which
+            return target, which
+        if target is not task and target.pid != target.tgid:
+            raise SyscallError(errno.EINVAL)
+        return target.signal, which
 
     def to_monotonic_ns(self, clock_id: int, time_ns: int, task: Task | None = None) -> int:
         """The CLOCK_MONOTONIC time at which `clock_id` will show `time_ns`, if nobody sets it meanwhile."""
@@ -192,7 +201,7 @@ class Timekeeper:
         return left_ns
 
     def cpu_times_ns(self) -> tuple[int, int]:
-        """(user, system) CPU time so far. How they divide is not measured: a sixteenth is taken to be the kernel's."""
-        total = self.cpu_ns()
-        system = total // 16
-        return total - system, system
+        """(user, system) CPU time of the whole machine so far, as /proc/stat tells it."""
+        from kernel_model.cputime import split
+
+        return split(self.cpu_ns())

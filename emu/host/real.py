@@ -42,6 +42,9 @@ class RealHost(HostStreams):
         except OSError:
             return time.clock_gettime_ns(_REALTIME if clock == time.CLOCK_TAI else _MONOTONIC)
 
+    monotonic_ns = staticmethod(time.monotonic_ns)
+    """See `Host`."""
+
     def random_bytes(self, count: int) -> bytes:
         """See `Host`."""
         return os.urandom(count)

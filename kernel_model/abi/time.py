@@ -32,6 +32,8 @@ NSEC_PER_SEC: Final = 1_000_000_000
 NSEC_PER_USEC: Final = 1_000
 USEC_PER_SEC: Final = 1_000_000
 USER_HZ: Final = 100
+NS_PER_TICK: Final = NSEC_PER_SEC // USER_HZ
+"""Of clock_t, which user space is told ticks in; the kernel's own are `TICK_NSEC` long."""
 HZ: Final = 250
 TICK_NSEC: Final = NSEC_PER_SEC // HZ
 KTIME_MAX_NS: Final = (1 << 63) - 1

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi.resource import RLIM_INFINITY, RLIMIT_RSS, RLIMIT_SIGPENDING
 from kernel_model.abi.signal import NSIG, SIG_DFL, SIG_IGN, SIGCHLD
-from kernel_model.abi.time import NSEC_PER_SEC, USER_HZ
+from kernel_model.abi.time import NS_PER_TICK
+from kernel_model.cputime import children_usage, process_usage, thread_usage
 from kernel_model.mm.fault import PINNED
 from kernel_model.mm.vma import VM_EXEC, VM_GROWSDOWN, VM_WRITE
 from kernel_model.placement import allowed_cpus
@@ -20,7 +21,6 @@ _KIB_PER_PAGE: Final = PAGE_SIZE // 1024
 _PF_RANDOMIZE: Final = 0x0040_0000
 _LEGACY_SIGNALS: Final = 0x7FFF_FFFF
 _DEFAULT_PRIORITY: Final = 20
-_NS_PER_TICK: Final = NSEC_PER_SEC // USER_HZ
 # fs/proc/base.c:lnames
 _LIMITS: Final = (
     (b"Max cpu time", b"seconds"), (b"Max file size", b"bytes"), (b"Max data size", b"bytes"),
@@ -111,15 +111,17 @@ def stat(target: Task, *, whole: bool = True) -> bytes:
     usage = MemoryUsage(mm)
     ignored, caught = _signal_masks(target)
     pending = target.pending.mask
-    user_ns, system_ns = target.kernel.clock.cpu_times_ns()
+    target.kernel.account.ask()
+    used = process_usage(target.kernel, signal) if whole else thread_usage(target)
+    theirs = children_usage(signal)
     tty_nr, tpgid = _terminal(target)
     threads = threads_of(target)
-    shown_priority = -1 - target.rt_priority if target.rt_priority else _DEFAULT_PRIORITY + signal.nice
+    shown_priority = -1 - target.rt_priority if target.rt_priority else _DEFAULT_PRIORITY + target.nice
     fields = (
         target.parent_pid, signal.pgrp, signal.session, tty_nr, tpgid, _PF_RANDOMIZE,
-        target.min_flt, 0, target.maj_flt, 0,
-        user_ns // _NS_PER_TICK, system_ns // _NS_PER_TICK, 0, 0,
-        shown_priority, signal.nice, len(threads), 0, target.start_time_ns // _NS_PER_TICK,
+        used.min_flt, theirs.min_flt, 0, 0,
+        *(ns // NS_PER_TICK for ns in (used.utime_ns, used.stime_ns, theirs.utime_ns, theirs.stime_ns)),
+        shown_priority, target.nice, len(threads), 0, target.start_time_ns // NS_PER_TICK,
         usage.total * PAGE_SIZE, usage.resident, signal.rlim.get(RLIMIT_RSS, (U64_MASK, 0))[0],
         mm.start_code, mm.end_code, mm.start_stack, 0, 0,
         pending & _LEGACY_SIGNALS, target.blocked & _LEGACY_SIGNALS,
@@ -177,7 +179,7 @@ def status(target: Task) -> bytes:
     ]
     for label, pages in (
         (b"VmPeak", usage.total), (b"VmSize", usage.total), (b"VmLck", mm.locked_vm), (b"VmPin", 0),
-        (b"VmHWM", usage.resident), (b"VmRSS", usage.resident), (b"RssAnon", usage.anon),
+        (b"VmHWM", max(usage.resident, mm.hiwater_rss_pages())), (b"VmRSS", usage.resident), (b"RssAnon", usage.anon),
         (b"RssFile", usage.file), (b"RssShmem", 0), (b"VmData", usage.data), (b"VmStk", usage.stack),
         (b"VmExe", usage.text), (b"VmLib", usage.lib),
     ):  # fmt: skip
@@ -210,8 +212,8 @@ def status(target: Task) -> bytes:
         b"Cpus_allowed_list:\t%s" % list_text(cpus),
         b"Mems_allowed:\t1",
         b"Mems_allowed_list:\t0",
-        b"voluntary_ctxt_switches:\t0",
-        b"nonvoluntary_ctxt_switches:\t0",
+        b"voluntary_ctxt_switches:\t%d" % target.nvcsw,
+        b"nonvoluntary_ctxt_switches:\t%d" % target.nivcsw,
         b"",
     ]
     return b"\n".join(lines)

@@ -10,6 +10,7 @@ from kernel_model.abi.fcntl import O_CLOEXEC
 from kernel_model.cred import CAP_SYS_RESOURCE
 from kernel_model.fs import procfs_maps as maps
 from kernel_model.fs import procfs_mounts as mounts
+from kernel_model.fs import procfs_sched as turns
 from kernel_model.fs import procfs_status as tell
 from kernel_model.fs.inode import DirEntry, Inode
 from kernel_model.fs.namei import file_path
@@ -138,6 +139,10 @@ _TEXTS: Final[dict[bytes, tuple[int, Tell]]] = {
     b"oom_score": (0o444, lambda target, task: b"%d\n" % oom_score(target)),
     b"oom_score_adj": (0o644, lambda target, task: b"%d\n" % target.signal.oom_score_adj),
     b"personality": (0o400, _private(lambda target, task: b"%08x\n" % target.personality)),
+    b"children": (0o444, lambda target, task: turns.children(target)),
+    b"sched": (0o644, lambda target, task: turns.sched(target)),
+    b"schedstat": (0o444, lambda target, task: turns.schedstat(target)),
+    b"timers": (0o444, lambda target, task: turns.timers(target)),
     b"sessionid": (0o444, lambda target, task: b"%d" % 0xFFFF_FFFF),
     b"setgroups": (0o444, lambda target, task: b"allow\n"),
     b"smaps": (0o444, _private(maps.smaps)),
@@ -156,6 +161,8 @@ _LINKS: Final[dict[bytes, Callable[[Task], Path | None]]] = {
     b"exe": lambda target: target.exe,
     b"root": lambda target: target.fs.root,
 }
+_NOT_OF_THREADS: Final = frozenset((b"task", b"timers"))
+_NOT_OF_PROCESSES: Final = frozenset((b"children",))
 _DIRS: Final = {b"fd": 0o500, b"fdinfo": 0o555, b"task": 0o555}
 _ORDER: Final = tuple(sorted((*_TEXTS, *_LINKS, *_DIRS, b"mem")))
 _INDEX: Final = {name: index for index, name in enumerate(_ORDER, 1)}
@@ -178,11 +185,12 @@ class TaskInode(PseudoInode):
 class TaskDir(TaskInode):
     """/proc/<pid>, or /proc/<pid>/task/<tid> (`thread`), which has no task directory of its own."""
 
-    __slots__ = ("thread",)
+    __slots__ = ("_lacks", "thread")
 
     def __init__(self, sb: KernelSuperBlock, target: Task, *, thread: bool = False) -> None:
         super().__init__(sb, target, S_IFDIR | 0o555, 0x1000 if thread else 0)
         self.thread = thread
+        self._lacks = _NOT_OF_THREADS if thread else _NOT_OF_PROCESSES
         self.i_nlink = 2 + len(_DIRS) - thread
 
     def lookup(self, name: bytes) -> Inode:
@@ -190,7 +198,7 @@ class TaskDir(TaskInode):
         sb, target = self.i_sb, self.target
         alive(target)
         index = _INDEX.get(name)
-        if index is None or (self.thread and name == b"task"):
+        if index is None or name in self._lacks:
             raise SyscallError(errno.ENOENT)
         if self.thread:
             index += 0x1000
@@ -213,7 +221,7 @@ class TaskDir(TaskInode):
         return [
             DirEntry(name, task_ino(self.target, first + index), _d_type(name))
             for name, index in _INDEX.items()
-            if not (self.thread and name == b"task")
+            if name not in self._lacks
         ]
 
 

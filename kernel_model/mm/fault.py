@@ -45,7 +45,8 @@ class PageTables:
     """Entries, and how faults make them."""
 
     __slots__ = (
-        "_last", "_pt_limit", "code_flush", "code_frames", "frames", "locked_vm", "own", "pt", "ram", "rlim",
+        "_hiwater_rss", "_last", "_pt_limit", "code_flush", "code_frames", "frames", "locked_vm", "min_flt", "own",
+        "pt", "ram", "rlim",
         "tlb_flush", "total_vm", "vmas",
     )  # fmt: skip
 
@@ -63,6 +64,9 @@ class PageTables:
         self.total_vm = 0
         """Pages mapped."""
         self.locked_vm = 0
+        self.min_flt = 0
+        """Page faults so far."""
+        self._hiwater_rss = 0
         """Pages of VM_LOCKED mappings."""
         self._pt_limit = max(_MIN_PT_LIMIT, 2 * frames.total_frames)
         self._last: Vma | None = None
@@ -80,6 +84,7 @@ class PageTables:
         Afterwards no TLB flush is needed by a TLB fill of that page; others use `access_page`.
         """
         self.frames.faults += 1
+        self.min_flt += 1
         vma = self._last
         if vma is None or not vma.vm_start <= page < vma.vm_end:
             vma = self.vmas.lookup(page) or self._expand_stack(page)
@@ -114,6 +119,7 @@ class PageTables:
         """A program reads through a vast emptiness: entries must not cost the host more than RAM itself."""
         zero = self.frames.zero_frame
         pt = self.pt
+        self._hiwater_rss = self.hiwater_rss_pages()
         for page in [page for page, entry in pt.items() if entry & PAGE_MASK == zero]:
             del pt[page]
         self._pt_limit = max(self._pt_limit, 2 * len(pt))
@@ -239,12 +245,17 @@ class PageTables:
             return [page for page in range(start, end, PAGE_SIZE) if page in pt]
         return [page for page in pt if start <= page < end]
 
+    def hiwater_rss_pages(self) -> int:
+        """The most pages it has held (mm/mmap.c: get_mm_hiwater_rss()). Every place where many go notes it first."""
+        return max(self._hiwater_rss, len(self.pt))
+
     def zap(self, start: int, end: int) -> bool:
         """Remove every entry in [start, end); did any go? The caller flushes the TLB."""
         pt = self.pt
         gone = self.pages_in(start, end)
         if not gone:
             return False
+        self._hiwater_rss = self.hiwater_rss_pages()
         owned = []
         for page in gone:
             entry = pt.pop(page)
@@ -258,6 +269,7 @@ class PageTables:
     def zap_cached(self, start: int, end: int) -> bool:
         """Remove the entries in [start, end) that show a page cache; did any go? The caller flushes the TLB."""
         pt = self.pt
+        self._hiwater_rss = self.hiwater_rss_pages()
         gone = [page for page in self.pages_in(start, end) if pt[page] & PINNED]
         for page in gone:
             del pt[page]

@@ -51,6 +51,13 @@ def collect_host_signals(kernel: Kernel) -> None:
             expire(kernel)
 
 
+def clocks_run_again(kernel: Kernel) -> None:
+    """All tasks slept, and some no longer do: timers on CPU time count on."""
+    from kernel_model.signal.timers import arm
+
+    arm(kernel)
+
+
 def send_signal(kernel: Kernel, task: Task, info: SigInfo, *, group: bool = False) -> bool:
     """See `kernel_model.signal.send.send_signal`."""
     from kernel_model.signal import send

@@ -33,7 +33,8 @@ class PosixTimer(Timer):
     def __init__(
         self, task: Task, clock_id: int, number: int, notify: int, signo: int, value: int, thread_pid: int
     ) -> None:
-        super().__init__(task.kernel, clock_id)
+        counts_cpu = clock_id < 0 or clock_id in (abi.CLOCK_PROCESS_CPUTIME_ID, abi.CLOCK_THREAD_CPUTIME_ID)
+        super().__init__(task.kernel, clock_id, task.kernel.clock.cpu_clock(clock_id, task) if counts_cpu else None)
         self.user_clock_id = clock_id
         self.id = number
         self.notify = notify

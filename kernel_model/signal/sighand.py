@@ -12,6 +12,7 @@ from kernel_model.wait import WaitQueue
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from kernel_model.cputime import Usage
     from kernel_model.signal.posix_timers import PosixTimer
     from kernel_model.ucounts import UserCounts
 
@@ -159,7 +160,6 @@ class SignalStruct:
         rlim: dict[int, tuple[int, int]] | None = None,
         exit_signal: int = SIGCHLD,
         oom_score_adj: int = 0,
-        nice: int = 0,
     ) -> None:
         self.tgid = tgid
         self.pgrp = pgrp
@@ -185,9 +185,18 @@ class SignalStruct:
         self.continued = False
         """SIGCONT has come, and wait4(2) has not told yet; `tell_continued`: nor has SIGCHLD."""
         self.tell_continued = False
+        self.sum_sched_runtime_ns = 0
+        """CPU time of threads that are gone; `nvcsw`, `nivcsw`: theirs."""
+        self.nvcsw = 0
+        self.nivcsw = 0
         self.maxrss_pages = 0
+        """The most pages that programs before this one held; `min_flt`: page faults of theirs."""
+        self.min_flt = 0
+        self.mm_min_flt = 0
+        """Page faults that its memory had seen when it got it: those of others."""
+        self.children_usage: Usage | None = None
+        """What children that were waited for have used."""
         self.oom_score_adj = oom_score_adj
-        self.nice = nice
         self.posix_timers: dict[int, PosixTimer] = {}
         """Those of timer_create(2), by number; `next_posix_timer_id`: the next one's."""
         self.next_posix_timer_id = 0

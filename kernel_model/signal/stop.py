@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model.abi.signal import SA_NOCLDSTOP, SIG_IGN, SIGCHLD, SIGCONT, SIGHUP
+from kernel_model.abi.time import NS_PER_TICK
+from kernel_model.cputime import process_usage
 from kernel_model.exit import CLD_CONTINUED, CLD_STOPPED
 from kernel_model.signal.send import send_signal
 from kernel_model.signal.sighand import SigInfo
@@ -37,7 +39,11 @@ def _tell_parent(kernel: Kernel, task: Task, code: int, status: int) -> None:
         return
     action = parent.sighand.get(SIGCHLD)
     if action.handler != SIG_IGN and not action.flags & SA_NOCLDSTOP:
-        fields = (("pid", task.tgid), ("uid", task.cred.uid), ("status", status), ("utime", 0), ("stime", 0))
+        usage = process_usage(kernel, task.signal)
+        fields = (
+            ("pid", task.tgid), ("uid", task.cred.uid), ("status", status),
+            ("utime", usage.utime_ns // NS_PER_TICK), ("stime", usage.stime_ns // NS_PER_TICK),
+        )  # fmt: skip
         send_signal(kernel, parent, SigInfo(SIGCHLD, code, fields=fields), group=True)
     parent.signal.wait_chldexit.wake()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from kernel_model.abi.resource import RLIM_INFINITY, RLIMIT_CPU
 from kernel_model.abi.signal import (
     ITIMER_PROF,
     ITIMER_REAL,
@@ -13,14 +14,17 @@ from kernel_model.abi.signal import (
     SIGALRM,
     SIGCONT,
     SIGINT,
+    SIGKILL,
     SIGPROF,
     SIGQUIT,
     SIGTSTP,
     SIGVTALRM,
     SIGWINCH,
+    SIGXCPU,
     sigmask,
 )
-from kernel_model.abi.time import KTIME_MAX_NS
+from kernel_model.abi.time import CPUCLOCK_PROF, CPUCLOCK_VIRT, KTIME_MAX_NS, NSEC_PER_SEC, TICK_NSEC
+from kernel_model.cputime import clock_ns
 from kernel_model.signal.send import is_ignored, send_signal
 from kernel_model.signal.sighand import SigInfo
 
@@ -28,9 +32,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kernel_model.kernel import Kernel
+    from kernel_model.signal.sighand import SignalStruct
     from kernel_model.task import Task
 
 _FROM_TERMINAL: Final = frozenset((SIGINT, SIGQUIT, SIGTSTP, SIGWINCH))
+CPU_LIMIT: Final = 3
+"""Beside ITIMER_*: what notices that RLIMIT_CPU is reached."""
+_SOON_NS: Final = 50_000
+"""Somebody who is to interrupt so soon may have done so by now."""
 _SIGNALS: Final = {ITIMER_REAL: SIGALRM, ITIMER_VIRTUAL: SIGVTALRM, ITIMER_PROF: SIGPROF}
 
 
@@ -75,11 +84,38 @@ def foreground(kernel: Kernel) -> list[Task]:
     return [task for task in kernel.tasks.values() if task.pid == task.tgid and task.signal.pgrp == pgrp]
 
 
-def itimer_clock_ns(kernel: Kernel, which: int) -> int:
-    """What the timer `which` counts: real time, the process's user time, or all of its CPU time."""
+def itimer_clock_ns(kernel: Kernel, signal: SignalStruct, which: int) -> int:
+    """What the timer `which` of a process counts: real time, its user time, or all of its CPU time."""
     if which == ITIMER_REAL:
         return kernel.clock.monotonic_ns()
-    return kernel.clock.cpu_times_ns()[0] if which == ITIMER_VIRTUAL else kernel.clock.cpu_ns()
+    return clock_ns(kernel, signal, CPUCLOCK_VIRT if which == ITIMER_VIRTUAL else CPUCLOCK_PROF)
+
+
+def limit_cpu(kernel: Kernel, signal: SignalStruct) -> None:
+    """The process has another RLIMIT_CPU: have it noticed when its soft limit is reached."""
+    soft = signal.rlim[RLIMIT_CPU][0]
+    itimers = kernel.timers.setdefault(signal.tgid, {})
+    if soft == RLIM_INFINITY:
+        itimers.pop(CPU_LIMIT, None)
+        if not itimers:
+            del kernel.timers[signal.tgid]
+    else:
+        itimers[CPU_LIMIT] = min(soft * NSEC_PER_SEC, KTIME_MAX_NS), 0
+    arm(kernel)
+
+
+def _limit_is_reached(kernel: Kernel, signal: SignalStruct, now_ns: int) -> None:
+    """SIGXCPU at the soft limit and each second after it, SIGKILL at the hard one
+    (kernel/time/posix-cpu-timers.c:check_process_timers()).
+    """
+    soft, hard = signal.rlim[RLIMIT_CPU]
+    number = SIGKILL if hard != RLIM_INFINITY and now_ns >= hard * NSEC_PER_SEC else SIGXCPU
+    if number == SIGXCPU:
+        signal.rlim[RLIMIT_CPU] = soft + 1, hard
+        limit_cpu(kernel, signal)
+    else:
+        del kernel.timers[signal.tgid][CPU_LIMIT]
+    send_signal(kernel, kernel.tasks[signal.tgid], SigInfo(number, SI_KERNEL), group=True)
 
 
 def next_due_ns(kernel: Kernel) -> int | None:
@@ -104,9 +140,15 @@ def next_due_ns(kernel: Kernel) -> int | None:
 def expire(kernel: Kernel) -> None:
     """Send the signals of timers that are due. A periodic one is set to its next time, missed ones are not made up."""
     for tgid, itimers in list(kernel.timers.items()):
+        signal = kernel.tasks[tgid].signal
         for which, (due_ns, interval_ns) in list(itimers.items()):
-            now_ns = itimer_clock_ns(kernel, which)
+            if which != ITIMER_REAL and signal is not kernel.current.signal:
+                continue  # its clock stands still; as on Linux its own tick will see to it
+            now_ns = itimer_clock_ns(kernel, signal, which)
             if now_ns < due_ns:
+                continue
+            if which == CPU_LIMIT:
+                _limit_is_reached(kernel, signal, now_ns)
                 continue
             if interval_ns:
                 due_ns += ((now_ns - due_ns) // interval_ns + 1) * interval_ns
@@ -130,16 +172,35 @@ def arm(kernel: Kernel) -> None:
         kernel.signal_work |= running
         return
     if not running:
+        kernel.armed_ns = 0
         kernel.host.interrupt_after(None)
         return
-    left = [
-        due_ns - itimer_clock_ns(kernel, which)
-        for itimers in kernel.timers.values()
-        for which, (due_ns, _) in itimers.items()
-    ]
+    now_ns = kernel.clock.monotonic_ns()
+    left_ns = _left_ns(kernel, now_ns)
+    if left_ns == KTIME_MAX_NS:
+        kernel.armed_ns = 0
+        kernel.host.interrupt_after(None)
+    elif not now_ns + _SOON_NS < kernel.armed_ns <= now_ns + left_ns:  # to ask anew costs a thread
+        kernel.armed_ns = now_ns + left_ns
+        kernel.host.interrupt_after(max(left_ns, 1))
+
+
+def _left_ns(kernel: Kernel, now_ns: int) -> int:
+    """How long until some timer may be due; KTIME_MAX_NS for ever. CPU clocks stand still while all sleep."""
+    current = kernel.current
+    running = current.blocked_call is None and current.exit_code is None
+    left = [KTIME_MAX_NS]
+    for tgid, itimers in kernel.timers.items():
+        for which, (due_ns, _) in itimers.items():
+            if which == ITIMER_REAL:
+                left.append(due_ns - now_ns)
+            elif running and tgid == current.tgid:
+                left.append(due_ns - itimer_clock_ns(kernel, current.signal, which))
+            elif running or kernel.sched.runqueue:
+                left.append(TICK_NSEC)  # that process may run by then
     if kernel.hrtimers:
-        left.append(kernel.hrtimers.left_ns())
-    kernel.host.interrupt_after(max(min(left), 1))
+        left.append(kernel.hrtimers.left_ns(now_ns, running))
+    return min(left)
 
 
 def forget(kernel: Kernel, tgid: int) -> None:

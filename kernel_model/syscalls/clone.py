@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kernel_model.abi import errno
 from kernel_model.abi.fcntl import O_NONBLOCK
-from kernel_model.abi.resource import RUSAGE
 from kernel_model.abi.signal import NSIG, SIGCHLD, SIGCONT
+from kernel_model.cputime import both_usage, children_usage
 from kernel_model.exit import CLD_CONTINUED, CLD_STOPPED, child_info, release_task
 from kernel_model.fork import (
     CLONE_CLEAR_SIGHAND,
@@ -30,7 +30,7 @@ from kernel_model.mm.uaccess import copy_from_user, copy_to_user, put_user
 from kernel_model.syscalls.declare import Hex, Pid, Ptr, Size, syscall
 from kernel_model.syscalls.kinds import CloneArgs as CloneArgsPtr
 from kernel_model.syscalls.kinds import CloneFlags, IdType, OutSigInfo, Rusage, WaitOptions, WaitStatus
-from kernel_model.types import PAGE_SIZE, SyscallError
+from kernel_model.types import PAGE_SIZE, SyscallError, UserPtr
 from kernel_model.wait import Blocked
 
 if TYPE_CHECKING:
@@ -204,10 +204,14 @@ def _wait_by_pidfd(task: Task, fd: int, options: int) -> _News | None:
     return news
 
 
-def _heard(news: _News) -> None:
-    """It is told once; of a child that has ended the last trace goes."""
+def _heard(task: Task, news: _News) -> None:
+    """It is told once; of a child that has ended the last trace goes, and what it has used is counted for its parent.
+
+    kernel/exit.c:wait_task_zombie(). Of children that nobody waits for, for SIGCHLD is ignored, nothing is counted.
+    """
     child = news.child
     if child.exit_code is not None:
+        children_usage(task.signal).add(both_usage(task.kernel, child.signal))
         release_task(child)
     elif news.code == CLD_STOPPED:
         child.signal.stop_code = 0
@@ -215,7 +219,13 @@ def _heard(news: _News) -> None:
         child.signal.continued = False
 
 
-@syscall(partial="The rusage is all zeros.")
+def _tell_usage(task: Task, rusage: UserPtr, child: Task) -> None:
+    """The last argument of wait4(2) and waitid(2)."""
+    task.kernel.account.ask()
+    copy_to_user(task.mm, rusage, both_usage(task.kernel, child.signal).pack())
+
+
+@syscall()
 def sys_wait4(task: Task, pid: Pid, status: WaitStatus, options: WaitOptions, rusage: Rusage) -> int:
     """wait4(2)."""
     if options & 0xFFFF_FFFF & ~_WAIT_OPTIONS:
@@ -226,15 +236,15 @@ def sys_wait4(task: Task, pid: Pid, status: WaitStatus, options: WaitOptions, ru
     news = _wait(task, kind, -pid if pid < -1 else pid or task.signal.pgrp, options | WEXITED)
     if news is None:
         return 0
-    _heard(news)
+    _heard(task, news)
     if status:
         put_user(task.mm, status, _STATUS, news.status)
     if rusage:
-        copy_to_user(task.mm, rusage, bytes(RUSAGE.size))
+        _tell_usage(task, rusage, news.child)
     return news.child.pid
 
 
-@syscall(partial="The rusage is all zeros.")
+@syscall()
 def sys_waitid(task: Task, which: IdType, pid: Pid, info: OutSigInfo, options: WaitOptions, rusage: Rusage) -> int:
     """waitid(2)."""
     allowed = _WAIT_OPTIONS | WEXITED | WNOWAIT
@@ -255,9 +265,9 @@ def sys_waitid(task: Task, which: IdType, pid: Pid, info: OutSigInfo, options: W
         child = news.child
         fields = (SIGCHLD, 0, news.code, 0, child.tgid, child.cred.uid, news.value)
         if not options & WNOWAIT:
-            _heard(news)
+            _heard(task, news)
     if info:
         put_user(task.mm, info, _SIGINFO, *fields)
     if rusage and news is not None:
-        copy_to_user(task.mm, rusage, bytes(RUSAGE.size))
+        _tell_usage(task, rusage, news.child)
     return 0

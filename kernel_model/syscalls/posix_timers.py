@@ -50,7 +50,7 @@ _NO_TIMER_CLOCKS: Final = frozenset(
 )
 
 
-@syscall(partial="Timers on CPU time count that of the whole machine.")
+@syscall()
 def sys_timer_create(task: Task, which_clock: ClockId, event: SigEvent, created_timer_id: OutTimerId) -> int:
     """timer_create(2), in the order of kernel/time/posix-timers.c:do_timer_create()."""
     value, signo, notify, thread_pid = 0, SIGALRM, SIGEV_SIGNAL, 0
@@ -69,7 +69,7 @@ def sys_timer_create(task: Task, which_clock: ClockId, event: SigEvent, created_
         value = number
     put_user(task.mm, created_timer_id, _TIMER_ID, number)
     if which_clock < 0:
-        task.kernel.clock.check_cpu_clock(which_clock, task)
+        task.kernel.clock.cpu_clock(which_clock, task)
     signal.next_posix_timer_id = number + 1 & 0x7FFF_FFFF
     to_thread = notify & SIGEV_THREAD_ID
     signal.posix_timers[number] = PosixTimer(

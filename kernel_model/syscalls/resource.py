@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from kernel_model.abi import errno
 from kernel_model.abi import resource as abi
-from kernel_model.abi.time import NSEC_PER_SEC, NSEC_PER_USEC, USER_HZ
+from kernel_model.abi.time import NS_PER_TICK, NSEC_PER_SEC
+from kernel_model.cputime import children_usage, process_usage, thread_usage
 from kernel_model.cred import CAP_SYS_ADMIN, CAP_SYS_NICE, CAP_SYS_RESOURCE
-from kernel_model.mm.uaccess import get_user, put_user
+from kernel_model.mm.uaccess import copy_to_user, get_user, put_user
 from kernel_model.syscalls.declare import Int, Pid, syscall
 from kernel_model.syscalls.kinds import (
     IoprioWhich,
@@ -36,8 +37,11 @@ def _set_limit(task: Task, target: Task, resource: int, soft: int, hard: int) ->
         raise SyscallError(errno.EPERM)
     if hard > target.signal.rlim[resource][1] and not task.cred.capable(CAP_SYS_RESOURCE):
         raise SyscallError(errno.EPERM)
-    # QUIRK: RLIMIT_CPU is kept and inherited, but never sends SIGXCPU or SIGKILL.
     target.signal.rlim[resource] = (soft, hard)
+    if resource == abi.RLIMIT_CPU:
+        from kernel_model.signal.timers import limit_cpu
+
+        limit_cpu(task.kernel, target.signal)
 
 
 def _may_limit(task: Task, target: Task) -> bool:
@@ -89,41 +93,32 @@ def sys_setrlimit(task: Task, resource: RlimitResource, rlim: Rlimit) -> int:
 
 
 # -- what was used ----------------------------------------------------------------------------------------------------
-def _maxrss_pages(task: Task) -> int:
-    """The most pages the process has been seen to hold."""
-    # QUIRK: ru_maxrss is the largest resident size at a getrusage call, not between them.
-    task.signal.maxrss_pages = max(task.signal.maxrss_pages, len(task.mm.pt))
-    return task.signal.maxrss_pages
-
-
-@syscall()
+@syscall(partial="Of faults the minor ones are told; major ones, I/O and signals are 0.")
 def sys_getrusage(task: Task, who: RusageWho, usage: RusagePtr) -> int:
-    """getrusage(2). No task has children yet whose usage could be told."""
-    if who not in (abi.RUSAGE_SELF, abi.RUSAGE_CHILDREN, abi.RUSAGE_THREAD):
+    """getrusage(2)."""
+    task.kernel.account.ask()
+    if who == abi.RUSAGE_SELF:
+        used = process_usage(task.kernel, task.signal)
+    elif who == abi.RUSAGE_THREAD:
+        used = thread_usage(task)
+    elif who == abi.RUSAGE_CHILDREN:
+        used = children_usage(task.signal)
+    else:
         raise SyscallError(errno.EINVAL)
-    fields = [0] * 18
-    if who != abi.RUSAGE_CHILDREN:
-        user_ns, system_ns = task.kernel.clock.cpu_times_ns()
-        fields[0], rest_ns = divmod(user_ns, NSEC_PER_SEC)
-        fields[1] = rest_ns // NSEC_PER_USEC
-        fields[2], rest_ns = divmod(system_ns, NSEC_PER_SEC)
-        fields[3] = rest_ns // NSEC_PER_USEC
-        fields[4] = _maxrss_pages(task) * PAGE_SIZE // 1024
-        fields[8] = task.min_flt
-        fields[9] = task.maj_flt
-    put_user(task.mm, usage, abi.RUSAGE, *fields)
+    copy_to_user(task.mm, usage, used.pack())
     return 0
 
 
 @syscall()
 def sys_times(task: Task, buf: TmsPtr) -> int:
     """times(2), in hundredths of a second; what it returns counts from the boot."""
-    clock = task.kernel.clock
-    tick_ns = NSEC_PER_SEC // USER_HZ
+    kernel = task.kernel
     if buf:
-        user_ns, system_ns = clock.cpu_times_ns()
-        put_user(task.mm, buf, abi.TMS, user_ns // tick_ns, system_ns // tick_ns, 0, 0)
-    return clock.monotonic_ns() // tick_ns
+        kernel.account.ask()
+        own, children = process_usage(kernel, task.signal), children_usage(task.signal)
+        times_ns = (own.utime_ns, own.stime_ns, children.utime_ns, children.stime_ns)
+        put_user(task.mm, buf, abi.TMS, *(time_ns // NS_PER_TICK for time_ns in times_ns))
+    return kernel.clock.monotonic_ns() // NS_PER_TICK
 
 
 @syscall(partial="Load averages and swap are always 0.")
@@ -162,12 +157,19 @@ def sys_getpriority(task: Task, which: PriorityWhich, who: Int) -> int:
     found = _chosen(task, which, who)
     if not found:
         raise SyscallError(errno.ESRCH)
-    return max(20 - target.signal.nice for target in found)
+    return max(20 - target.nice for target in found)
 
 
 def can_nice(task: Task, nice: int) -> bool:
     """May `task` have so low a nice value? (kernel/sched/syscalls.c:can_nice())"""
     return 20 - nice <= task.signal.rlim[abi.RLIMIT_NICE][0] or task.cred.capable(CAP_SYS_NICE)
+
+
+def set_nice(task: Task, nice: int) -> None:
+    """kernel/sched/core.c:set_user_nice()."""
+    task.nice = nice
+    if nice:
+        task.kernel.sched.weigh()
 
 
 @syscall()
@@ -182,10 +184,10 @@ def sys_setpriority(task: Task, which: PriorityWhich, who: Int, prio: Int) -> in
             if not task.cred.capable(CAP_SYS_NICE):
                 error = errno.EPERM
                 continue
-        if nice < target.signal.nice and not can_nice(task, nice):
+        if nice < target.nice and not can_nice(task, nice):
             error = errno.EACCES
             continue
-        target.signal.nice = nice
+        set_nice(target, nice)
         if error == errno.ESRCH:
             error = 0
     if error:

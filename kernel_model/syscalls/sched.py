@@ -25,6 +25,7 @@ from kernel_model.syscalls.kinds import (
     SchedParam,
     SchedPolicy,
 )
+from kernel_model.syscalls.resource import can_nice, set_nice
 from kernel_model.types import PAGE_SIZE, SyscallError, UserPtr
 
 if TYPE_CHECKING:
@@ -128,14 +129,14 @@ def _set_scheduler(task: Task, target: Task, policy: int, flags: int, priority: 
     target.rt_priority = priority
     target.sched_flags = flags & _FLAG_RESET_ON_FORK
     if nice is not None and policy not in _RT:
-        target.signal.nice = nice
+        set_nice(target, nice)
+    if policy == SCHED_IDLE:
+        task.kernel.sched.weigh()
 
 
 def _check_unprivileged(task: Task, target: Task, policy: int, flags: int, priority: int, nice: int | None) -> None:
     """EPERM for what takes CAP_SYS_NICE."""
-    from kernel_model.syscalls.resource import can_nice
-
-    old = target.signal.nice
+    old = target.nice
     refused = nice is not None and policy not in _RT and nice < old and not can_nice(target, nice)
     if policy in _RT:
         limit = target.signal.rlim[RLIMIT_RTPRIO][0]
@@ -148,7 +149,7 @@ def _check_unprivileged(task: Task, target: Task, policy: int, flags: int, prior
         raise SyscallError(errno.EPERM)
 
 
-@syscall(partial="SCHED_BATCH and SCHED_IDLE are kept and told; SCHED_DEADLINE is refused.")
+@syscall(partial="SCHED_BATCH is as SCHED_OTHER; SCHED_DEADLINE is refused.")
 def sys_sched_setscheduler(task: Task, pid: Pid, policy: SchedPolicy, param: SchedParam) -> int:
     """sched_setscheduler(2)."""
     if policy < 0 or not param or pid < 0:
@@ -187,7 +188,7 @@ def sys_sched_getparam(task: Task, pid: Pid, param: OutSchedParam) -> int:
     return 0
 
 
-@syscall(partial="The nice value is kept and told; SCHED_DEADLINE and clamps are refused.")
+@syscall(partial="SCHED_DEADLINE and clamps are refused.")
 def sys_sched_setattr(task: Task, pid: Pid, attr: SchedAttr, flags: UInt) -> int:
     """sched_setattr(2). A size that the kernel does not know is E2BIG, and it says there which it does."""
     if not attr or pid < 0 or flags:
@@ -211,7 +212,7 @@ def sys_sched_setattr(task: Task, pid: Pid, attr: SchedAttr, flags: UInt) -> int
     if attr_flags & _FLAG_KEEP_POLICY:
         policy = target.sched_policy
     if attr_flags & _FLAG_KEEP_PARAMS:
-        nice, priority = target.signal.nice, target.rt_priority
+        nice, priority = target.nice, target.rt_priority
     _set_scheduler(task, target, policy, attr_flags, priority, min(max(nice, MIN_NICE), MAX_NICE))
     return 0
 
@@ -222,7 +223,7 @@ def sys_sched_getattr(task: Task, pid: Pid, attr: OutSchedAttr, size: UInt, flag
     if not attr or pid < 0 or not _ATTR_VER0_BYTES <= size <= PAGE_SIZE or flags:
         raise SyscallError(errno.EINVAL)
     target = _find(task, pid)
-    nice = 0 if target.sched_policy in _RT else target.signal.nice
+    nice = 0 if target.sched_policy in _RT else target.nice
     runtime_ns = 0 if target.sched_policy in _RT else _FAIR_SLICE_NS
     known = min(size, _ATTR.size)
     data = _ATTR.pack(

@@ -373,7 +373,7 @@ def _set_itimer(task: Task, which: int, value_ns: int, interval_ns: int) -> tupl
 
     kernel = task.kernel
     itimers = kernel.timers.setdefault(task.tgid, {})
-    now_ns = itimer_clock_ns(kernel, which)
+    now_ns = itimer_clock_ns(kernel, task.signal, which)
     old = _left(itimers.get(which), now_ns)
     if value_ns:
         itimers[which] = min(now_ns + value_ns, KTIME_MAX_NS), interval_ns
@@ -437,6 +437,6 @@ def sys_getitimer(task: Task, which: kinds.ItimerWhich, value: kinds.OutItimerva
     if not abi.ITIMER_REAL <= which <= abi.ITIMER_PROF:
         raise SyscallError(errno.EINVAL)
     timer = task.kernel.timers.get(task.tgid, {}).get(which)
-    left = _left(timer, itimer_clock_ns(task.kernel, which))
+    left = _left(timer, itimer_clock_ns(task.kernel, task.signal, which))
     put_user(task.mm, value, abi.ITIMERVAL, *_itimerval(*left))
     return 0

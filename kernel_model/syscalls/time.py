@@ -92,7 +92,7 @@ def sys_clock_settime(task: Task, clock: ClockId, tp: Timespec) -> int:
             if clock >= 0:
                 raise SyscallError(errno.EINVAL)
             get_user(task.mm, tp, abi.TIMESPEC)
-            timekeeper.check_cpu_clock(clock, task)
+            timekeeper.cpu_clock(clock, task)
             raise SyscallError(errno.EPERM)
         raise SyscallError(errno.EINVAL)
     _set_realtime(task, *get_user(task.mm, tp, abi.TIMESPEC))
@@ -262,7 +262,7 @@ def sys_clock_nanosleep(task: Task, clock: ClockId, flags: SleepFlags, rqtp: Tim
     if not _valid_timespec(seconds, nanoseconds):
         raise SyscallError(errno.EINVAL)
     if clock < 0:
-        timekeeper.check_cpu_clock(clock, task)
+        timekeeper.cpu_clock(clock, task)
         if clock & abi.CPUCLOCK_PERTHREAD_MASK and ~(clock >> 3) in (0, task.pid):
             raise SyscallError(errno.EINVAL)
     if clock in _ALARM_CLOCKS:

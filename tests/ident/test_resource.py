@@ -111,7 +111,7 @@ def test_io_priorities(calls: Calls) -> None:
 
 def test_usage(calls: Calls) -> None:
     calls.task.kernel.stats.kernel_entries = 3_000_000
-    calls.task.min_flt = 17
+    calls.task.mm.min_flt = 17
     out = calls.model.alloc(144)
     assert calls("getrusage", 0, out) == 0
     fields = abi.RUSAGE.unpack(calls.model.get(out, 144))
