@@ -1,8 +1,8 @@
 """Attacks and accidents, by name: what guests/src/bounce does to a bounce, and how each ends.
 
 Each name is a section of what a guest prints; the guest runs once for all of them. Linux has no bounce, so that most
-of the expectations follow from the specification; `accidents`, `exits`, `filters` and `flags` are checked against Linux as
-well (tests/test_guests.py).
+of the expectations follow from the specification; `accidents`, `exits`, `filters` and `flags` are checked against
+Linux as well (tests/test_guests.py).
 """
 
 from __future__ import annotations
