@@ -58,6 +58,7 @@ TRACES: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], str, int], ...] 
     ("trace", "getppid", ("10000",), (), "bounces", 3000),
     ("trace --instructions", "compute", ("1",), ("--instructions",), "instructions", 200_000),
 )
+FILTER_EVALUATIONS_A_SECOND = 150_000
 HELLO_RUNS = 9
 # Measured elsewhere once: what Qiling, another emulator in Python, does.
 QILING_GETPPID_A_SECOND = 30_000
@@ -264,6 +265,14 @@ def trace_bars(arch: str, runs: int, timeout_s: int, work: Path) -> list[Bar]:
     return found
 
 
+def filter_bar() -> Bar:
+    """How fast seccomp's filters are, whatever the architecture: the talk's, in a process of its own."""
+    script = ROOT / "bench" / "bpf_rate.py"
+    rate = float(subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout)
+    bar = FILTER_EVALUATIONS_A_SECOND
+    return Bar("the talk's filter, evaluations a second", f"{rate:,.0f}", f"at least {bar:,}", rate >= bar)
+
+
 def task_bars(net_s: Callable[[str, str], float | None]) -> list[Bar]:
     """The ratios of what is about tasks, pipes and signals; `net_s`: CPU time of a benchmark under a peer."""
     found = []
@@ -368,13 +377,13 @@ def main() -> int:
     """Measure and report."""
     parser = argparse.ArgumentParser(description="Run the benchmarks and write docs/bench.md.")
     parser.add_argument("--arch", choices=ARCHES, action="append")
-    parser.add_argument("--only", help="comma-separated benchmarks, or trace; hello is always there")
+    parser.add_argument("--only", help="comma-separated benchmarks, trace or filter; hello is always there")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--timeout", type=int, default=120, metavar="SECONDS")
     parser.add_argument("--no-write", action="store_true", help="leave docs/bench.md alone")
     options = parser.parse_args()
     only = {"hello", *options.only.split(",")} if options.only else set(BENCHMARKS)
-    unknown = only - set(BENCHMARKS) - {"trace"}
+    unknown = only - set(BENCHMARKS) - {"trace", "filter"}
     if unknown:
         parser.error(f"no benchmark called {', '.join(sorted(unknown))}")
     with tempfile.TemporaryDirectory(prefix="uabi-bench-") as scratch:
@@ -384,6 +393,9 @@ def main() -> int:
         results = {arch: measure(arch, only, options.runs, options.timeout, work) for arch in arches}
         telling = not options.only or "trace" in only
         told = {arch: trace_bars(arch, options.runs, options.timeout, work) if telling else [] for arch in arches}
+        if not options.only or "filter" in only:
+            for arch in arches:
+                told[arch].append(filter_bar())
         v3 = statistics.mean((v3_before, trap_us()))
     text = report(results, told, v3, importing)
     print(text)
