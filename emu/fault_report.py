@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from emu import disasm
 from emu.places import Places
 from emu.printable import printable
+from emu.strace.structs_task import signal_name
 from kernel_model.abi import signal as sig
-from kernel_model.events import Fault
+from kernel_model.abi.mman import PROT_WRITE
+from kernel_model.events import Fault, SignalFrameRefused
 from kernel_model.fs.procfs_maps import maps
 from kernel_model.mm.uaccess import copy_from_user_partial
 from kernel_model.mm.vma import VM_EXEC
@@ -49,12 +51,18 @@ _CAUSES: Final = {
 _NAMES: Final = {getattr(sig, name): name for name in ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS")}
 
 
-def describe(kernel: Kernel, program: str, fault: Fault) -> str:
+def describe(kernel: Kernel, program: str, event: Fault | SignalFrameRefused) -> str:
     """The report of a fault that is about to end its task, whose registers and memory are as they were then."""
-    task = fault.task
+    task = event.task
+    if isinstance(event, SignalFrameRefused):
+        fault = Fault(task, sig.SIGSEGV, sig.SI_KERNEL, event.sp, PROT_WRITE, event.pc)
+        why = f"SIGSEGV: no room on the stack for the frame of a handler of {signal_name(event.signal)}"
+    else:
+        fault = event
+        why = cause(fault)
     symbol = _symbol(task, fault.pc)
     parts = [
-        _headline(f"uabi-emu: {program}: killed by {cause(fault)}"),
+        _headline(f"uabi-emu: {program}: killed by {why}"),
         _place(task, fault.pc),
         _instructions(task, fault.pc, symbol.offset if symbol else 0),
         _registers(kernel.arch.GREG_NAMES, kernel.cpu.read_gregs()),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from emu.printable import printable
 from kernel_model.abi.signal import SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP
-from kernel_model.events import Event, Fault, OomKilled, SignalDelivered, Stuck
+from kernel_model.events import Event, Fault, OomKilled, SignalDelivered, SignalFrameRefused, Stuck
 
 if TYPE_CHECKING:
     from kernel_model.kernel import Kernel
@@ -38,13 +38,13 @@ class FaultReporter:
         """`program`: what to call it, as the person did."""
         self._kernel = kernel
         self._program = program
-        self._fault: Fault | None = None
+        self._fault: Fault | SignalFrameRefused | None = None
         self._texts: list[str] = []
         kernel.events.subscribe_rare(self)
 
     def __call__(self, event: Event) -> None:
         """Remember a fault; make its report when it turns out to be deadly."""
-        if isinstance(event, Fault):
+        if isinstance(event, (Fault, SignalFrameRefused)):
             self._fault = event
         elif isinstance(event, Stuck):
             from emu.stuck_report import describe as describe_tasks
@@ -56,7 +56,8 @@ class FaultReporter:
             self._texts.append(_out_of_memory(self._program, event))
         elif isinstance(event, SignalDelivered) and not event.handler and event.info.code > 0:
             fault = self._fault
-            if event.signal in _FAULT_SIGNALS and fault is not None and fault.signal == event.signal:
+            caused = SIGSEGV if isinstance(fault, SignalFrameRefused) else fault and fault.signal
+            if event.signal in _FAULT_SIGNALS and fault is not None and caused == event.signal:
                 if len(self._texts) < _REPORTS_KEPT:
                     from emu.fault_report import describe
 

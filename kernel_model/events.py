@@ -119,6 +119,15 @@ class SignalDelivered(NamedTuple):
     info: SigInfo
 
 
+class SignalFrameRefused(NamedTuple):
+    """There is no room, at `sp` or on the alternate stack, for the frame of a handler of `signal`: SIGSEGV instead."""
+
+    task: Task
+    signal: int
+    sp: int
+    pc: int
+
+
 class Stuck(NamedTuple):
     """Every task waits for another, for ever. `ends`: the machine ends for it; `task`: who ran last."""
 
@@ -171,21 +180,22 @@ Event = (
     | Fault
     | SignalSent
     | SignalDelivered
+    | SignalFrameRefused
     | Stuck
     | OomKilled
     | MappingChanged
     | Execve
     | TaskExited
 )
-RareEvent = Fault | SignalDelivered | Stuck | OomKilled
+RareEvent = Fault | SignalDelivered | SignalFrameRefused | Stuck | OomKilled
 Listener = Callable[[Event], None]
 
 
 class EventStream:
     """The one stream. `active` is true while anybody listens to all of it; test it before building an event.
 
-    Faults, and signals that take their default action, are rare: they may be listened to alone (`watched`), which costs
-    calls and handlers of signals nothing.
+    Faults, and signals that take their default action or find no stack, are rare: they may be listened to alone
+    (`watched`), which costs calls and handlers of signals nothing.
     """
 
     def __init__(self) -> None:

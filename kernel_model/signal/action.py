@@ -26,7 +26,7 @@ from kernel_model.abi.signal import (
     UNBLOCKABLE,
 )
 from kernel_model.arch import signal_ops
-from kernel_model.events import SignalDelivered
+from kernel_model.events import SignalDelivered, SignalFrameRefused
 from kernel_model.signal.deliver import has_deliverable
 from kernel_model.signal.rewind import is_synchronous, rewind_bounce
 from kernel_model.signal.rseq import abort_critical_section
@@ -170,6 +170,10 @@ def _handle_signal(kernel: Kernel, task: Task, info: SigInfo, action: SigAction)
         signal_ops(kernel.arch.NAME).setup_rt_frame(task, info, action, mask, bounce_frame)
     except SyscallError:
         # kernel/signal.c:force_sigsegv(): a handler for SIGSEGV itself can't run either.
+        if kernel.events.watched:
+            regs, arch = kernel.cpu.read_gregs(), kernel.arch
+            event = SignalFrameRefused(task, info.signo, regs[arch.SP_INDEX], regs[arch.PC_INDEX])
+            kernel.events.emit_rare(event)
         force_signal(kernel, task, SigInfo(SIGSEGV, SI_KERNEL), fatal=info.signo == SIGSEGV)
         return
     task.saved_sigmask = None

@@ -144,6 +144,14 @@ def test_a_fault_is_reported(arch: str, guests: dict[str, Path], tmp_path: Path)
     assert "  pc          " in text
 
 
+@pytest.mark.parametrize("arch", ARCHES)
+def test_a_handler_without_room_for_its_frame_is_reported(arch: str, guests: dict[str, Path], tmp_path: Path) -> None:
+    seen = uabi("--abi", "seccomp", guests[f"breaks/small_stack/{arch}"], cwd=tmp_path)
+    assert seen.status == 128 + signal.SIGSEGV
+    headline = " ".join(seen.stderr.decode().split("\n\n")[0].split())
+    assert headline.endswith("killed by SIGSEGV: no room on the stack for the frame of a handler of SIGSYS")
+
+
 def test_a_name_that_would_write_to_the_terminal(guests: dict[str, Path], tmp_path: Path) -> None:
     program = tmp_path / "a\x0b\x1b[2Jb"
     program.write_bytes(guests["fault/stack_overflow/x86_64"].read_bytes())
