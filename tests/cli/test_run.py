@@ -25,7 +25,10 @@ HOG = b"char memory[64 << 20]; int main(void) { for (long i = 0; i < sizeof memo
 @pytest.fixture(scope="module")
 def guests() -> dict[str, Path]:
     """Some guests by `area/name/arch`."""
-    wanted = {"fault/read_null", "fault/stack_overflow", "fault/undefined", "abi/exit_status", "abi/unknown"}
+    wanted = {
+        "fault/read_null", "fault/stack_overflow", "fault/undefined", "abi/exit_status", "abi/unknown",
+        "breaks/small_stack",
+    }  # fmt: skip
     chosen: list[Guest] = [guest for guest in discover() if guest.id in wanted]
     build_all(chosen)
     return {f"{guest.id}/{guest.arch}": binary_path(guest) for guest in chosen}
