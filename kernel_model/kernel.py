@@ -125,6 +125,8 @@ class Kernel:
         """A library that execve starts before the program; None for none."""
         self.filters_see_vdso = False
         """`struct seccomp_data` has the vDSO's bounds, which Linux's has not (docs/decisions/0011)."""
+        self.seccomp_insns = 0
+        """What all filters that some task has are long (`SeccompFilter.length`)."""
         self.seccomp_actions_logged: frozenset[bytes] | None = None
         """Names of the actions that seccomp logs, once somebody has said which."""
         self.sched = Scheduler(self)

@@ -66,7 +66,7 @@ _TESTS: Final[dict[int, Callable[[int, int], object]]] = {
 }  # fmt: skip
 _HEAD: Final = "def evaluate(nr, arch, ip, args, vdso_start, vdso_end):\n"
 _DEPTH_MAX: Final = 40
-_KEPT: Final = 64
+_KEPT: Final = 32
 """So many compiled programs are kept: what starts often installs the same one each time."""
 
 

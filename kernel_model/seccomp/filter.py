@@ -14,6 +14,7 @@ from kernel_model.syscall_work import SECCOMP
 from kernel_model.types import SyscallError
 
 if TYPE_CHECKING:
+    from kernel_model.kernel import Kernel
     from kernel_model.seccomp.notify import Notification
     from kernel_model.task import Task
 
@@ -22,6 +23,8 @@ _ALLOW_RANK: Final = abi.SECCOMP_RET_ALLOW ^ _SIGN
 """An action's rank is its signed number, moved up so that it is positive: that of KILL_PROCESS is the lowest."""
 _ALLOWED: Final[tuple[int, SeccompFilter | None]] = (abi.SECCOMP_RET_ALLOW, None)
 _CACHED_NUMBERS: Final = 512
+_MIN_INSNS: Final = 4 * abi.MAX_INSNS_PER_PATH
+_INSNS_PER_FRAME: Final = 4
 _PENALTY_INSNS: Final = 4
 """What each filter that is there already adds to the length of a task's filters."""
 
@@ -112,10 +115,10 @@ def seccomp_filter_release(task: Task) -> None:
     seccomp = task.seccomp
     if seccomp is not None and seccomp.filter is not None:
         task.seccomp = Seccomp(seccomp.mode, None, seccomp.filter_count)
-        _put(seccomp.filter)
+        _put(task.kernel, seccomp.filter)
 
 
-def _put(walker: SeccompFilter | None) -> None:
+def _put(kernel: Kernel, walker: SeccompFilter | None) -> None:
     """One user less (kernel/seccomp.c:__seccomp_filter_orphan())."""
     while walker is not None:
         walker.users -= 1
@@ -123,6 +126,7 @@ def _put(walker: SeccompFilter | None) -> None:
             return
         if walker.notif is not None:
             walker.notif.orphaned()
+        kernel.seccomp_insns -= walker.length
         walker = walker.prev
 
 
@@ -215,7 +219,11 @@ def _attach(task: Task, flags: int, new: SeccompFilter) -> int:
     while walker is not None:
         total += walker.length + _PENALTY_INSNS
         walker = walker.prev
-    if total > abi.MAX_INSNS_PER_PATH:
+    kernel = task.kernel
+    # QUIRK: All filters together may have 4 instructions for each page of memory, or 131,072; Linux charges a cgroup.
+    if total > abi.MAX_INSNS_PER_PATH or kernel.seccomp_insns + new.length > max(
+        _MIN_INSNS, _INSNS_PER_FRAME * kernel.frames.total_frames
+    ):
         raise SyscallError(errno.ENOMEM)
     siblings: list[Task] = []
     if flags & abi.SECCOMP_FILTER_FLAG_TSYNC:
@@ -227,6 +235,7 @@ def _attach(task: Task, flags: int, new: SeccompFilter) -> int:
                 return thread.pid
     new.prev = old.filter
     new.users = 1
+    kernel.seccomp_insns += new.length
     task.seccomp = Seccomp(abi.SECCOMP_MODE_FILTER, new, old.filter_count + 1)
     task.syscall_work |= SECCOMP
     for thread in siblings:
@@ -253,7 +262,7 @@ def _sync(caller: Task, thread: Task) -> None:
     theirs = thread.seccomp
     thread.seccomp = caller.seccomp
     get_seccomp_filter(thread)
-    _put(None if theirs is None else theirs.filter)
+    _put(caller.kernel, None if theirs is None else theirs.filter)
     if caller.no_new_privs:
         thread.no_new_privs = True
     thread.syscall_work |= SECCOMP

@@ -182,6 +182,29 @@ def test_filters_are_counted_by_who_has_them(calls: Calls) -> None:
     assert (synced.users, newest.users, oldest.users) == (1, 1, 1)
 
 
+def test_all_filters_of_all_tasks_have_a_limit(calls: Calls) -> None:
+    """A crowd of tasks can't fill the host's memory with programs; what ends gives its room back."""
+    kernel = calls.model.kernel
+    program = fprog(calls, [(0x06, 0, 0, abi.SECCOMP_RET_ALLOW)] * 4000)
+    tasks = []
+    first = calls.task
+    try:
+        while len(tasks) < 20:
+            calls.task = copy_process(first, CloneArgs(0, 17))
+            tasks.append(calls.task)
+            while (result := calls("prctl", 22, 2, program)) == 0:
+                assert kernel.seccomp_insns < 4 * 32768 + 4 * kernel.frames.total_frames
+            assert result == -errno.ENOMEM
+        assert kernel.seccomp_insns < 4 * 32768 + 4 * kernel.frames.total_frames
+        assert calls.task.seccomp is None, "no room for a single one"
+    finally:
+        calls.task = first
+    for task in tasks:
+        do_exit(task, 0)
+    assert kernel.seccomp_insns == 0
+    assert calls("prctl", 22, 2, program) == 0
+
+
 def told(calls: Calls, path: bytes) -> bytes:
     """What a file of /proc says."""
     fd, buffer = calls.open(path), calls.model.alloc(256)
