@@ -82,8 +82,18 @@ class File:
         """Write at `pos`."""
         raise SyscallError(errno.ESPIPE)
 
-    def unread(self, data: bytes) -> None:
-        """The end of what `read` returned last did not reach the reader: give it back, if the kind can (a pipe)."""
+    keeps_boundaries = False
+    """What is written at once is one message, however large, and so is what is read."""
+
+    def check_message(self, count: int) -> None:
+        """A message of so many bytes is to be written: an error if none can ever be so long."""
+
+    def unread(self, data: bytes, stored: int) -> int:
+        """Only `stored` bytes of what `read` returned last reached the reader: take the rest back, if the kind can.
+
+        How many count as read: a kind that gives pieces takes back the whole of one that was stored in part.
+        """
+        return stored
 
     def llseek(self, task: Task, offset: int, whence: int) -> int:
         """Move the position (SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE)."""

@@ -278,9 +278,10 @@ class PipeFile(File):
             raise SyscallError(errno.EAGAIN)
         raise Blocked(queues=(pipe.rd_wait,))
 
-    def unread(self, data: bytes) -> None:
+    def unread(self, data: bytes, stored: int) -> int:
         """See `File`."""
-        self.pipe.put_back(data)
+        self.pipe.put_back(data[stored:])
+        return stored
 
     def write(self, task: Task, data: bytes) -> int:
         """pipe_write(): as much as fits; waits while nothing does."""

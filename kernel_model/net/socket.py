@@ -21,6 +21,8 @@ from kernel_model.types import SyscallError, UserPtr
 from kernel_model.wait import Blocked, WaitQueue
 
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
     from kernel_model.kernel import Kernel
     from kernel_model.task import Task
 
@@ -126,8 +128,13 @@ class Socket:
         """
         raise SyscallError(errno.EOPNOTSUPP)
 
-    def put_back(self, data: bytes) -> None:
-        """The program's memory did not take these bytes: they are received next, where that can be."""
+    def put_back(self, data: bytes, stored: int, files: tuple[File, ...]) -> int:
+        """The program's memory took only `stored` bytes of what was received last: the rest, with `files`, is received
+        next, where that can be. How many bytes count as received.
+        """
+        for file in files:
+            put_file(file, None)
+        return stored
 
     def poll(self) -> int:
         """POLL* bits that hold now."""
@@ -184,7 +191,7 @@ class SocketFile(File):
         inode = SocketInode(sb, kernel.last_ino, _S_IFSOCK | 0o777, cred.fsuid, cred.fsgid, now_ns)
         super().__init__(inode, None, O_RDWR | flags & O_NONBLOCK)
         self.socket = socket
-        self.deadlines: dict[Task, int] = {}
+        self.deadlines: MutableMapping[Task, int] | None = None
         """When a read(2) or write(2) that waits gives up, with SO_RCVTIMEO or SO_SNDTIMEO."""
 
     def read(self, task: Task, count: int) -> bytes:
@@ -195,15 +202,24 @@ class SocketFile(File):
         got = socket.receive(task, count, 0, None)
         if got is None:
             raise self._wait(task, socket.rcvtimeo_ns)
-        if self.deadlines:
+        if self.deadlines is not None:
             self.deadlines.pop(task, None)
         for file in got.files:
             put_file(file, None)
         return got.data
 
-    def unread(self, data: bytes) -> None:
+    @property
+    def keeps_boundaries(self) -> bool:  # type: ignore[override]
         """See `File`."""
-        self.socket.put_back(data)
+        return self.socket.keeps_boundaries
+
+    def check_message(self, count: int) -> None:
+        """See `File`."""
+        self.socket.check_length(count)
+
+    def unread(self, data: bytes, stored: int) -> int:
+        """See `File`. Descriptors that came along are lost: read(2) has closed them."""
+        return self.socket.put_back(data, stored, ())
 
     def write(self, task: Task, data: bytes) -> int:
         """sock_write_iter(): a message, or as many bytes as fit."""
@@ -211,7 +227,7 @@ class SocketFile(File):
         sent = socket.send(task, data, NO_ANCILLARY, 0)
         if sent < 0:
             raise self._wait(task, socket.sndtimeo_ns)
-        if self.deadlines:
+        if self.deadlines is not None:
             self.deadlines.pop(task, None)
         return sent
 
@@ -222,13 +238,18 @@ class SocketFile(File):
         if timeout_ns is None:
             return Blocked(queues=(self.socket.wq,))
         now_ns = task.kernel.clock.monotonic_ns()
-        deadline_ns = self.deadlines.setdefault(task, now_ns + timeout_ns)
+        if self.deadlines is None:
+            from weakref import WeakKeyDictionary
+
+            self.deadlines = WeakKeyDictionary()  # a task that is killed in its wait leaves nothing
+        deadlines = self.deadlines
+        deadline_ns = deadlines.setdefault(task, now_ns + timeout_ns)
         if now_ns >= deadline_ns:
-            del self.deadlines[task]
+            del deadlines[task]
             return SyscallError(errno.EAGAIN)
 
         def interrupted() -> int:
-            self.deadlines.pop(task, None)
+            deadlines.pop(task, None)
             raise SyscallError(errno.EINTR)
 
         return Blocked(queues=(self.socket.wq,), deadline_ns=deadline_ns, on_signal=interrupted)

@@ -87,7 +87,7 @@ class _Skb:
 class UnixSocket(Socket):
     """One AF_UNIX socket. `wmem_alloc`: what it has sent and nobody has taken, in Linux's buffers (bytes)."""
 
-    __slots__ = ("connected", "dead", "own_cred", "peer", "queue", "wmem_alloc")
+    __slots__ = ("connected", "dead", "own_cred", "peer", "queue", "taken", "wmem_alloc")
 
     def __init__(self, kernel: Kernel, kind: int) -> None:
         super().__init__(kernel, abi.AF_UNIX, kind, 0)
@@ -97,6 +97,8 @@ class UnixSocket(Socket):
         self.dead = False
         self.wmem_alloc = 0
         self.own_cred: Ucred | None = None
+        self.taken: tuple[tuple[int, ...], Ucred] = ((), NOBODY)
+        """Of which pieces, in bytes, what a stream gave last was made, and whose they are."""
 
     @property
     def peer_cred(self) -> Ucred:
@@ -307,6 +309,7 @@ class UnixSocket(Socket):
             while queue and queue[0].start >= len(queue[0].data):
                 self._taken(queue.popleft())
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self.taken = tuple(map(len, pieces)), cred
         return Received(data, len(data), cred, files, boundary)
 
     def _taken(self, skb: _Skb) -> tuple[File, ...]:
@@ -320,10 +323,23 @@ class UnixSocket(Socket):
             sender.wq.wake(events=_WRITABLE)
         return skb.files
 
-    def put_back(self, data: bytes) -> None:
-        """Only a stream can."""
-        if self.type == abi.SOCK_STREAM and data:
-            self.queue.appendleft(_Skb(self, data, 0, NOBODY, ()))
+    def put_back(self, data: bytes, stored: int, files: tuple[File, ...]) -> int:
+        """See `Socket`. A message is lost; of a stream a piece that was stored in part has not been received at all, as
+        unix_stream_read_generic() has it.
+        """
+        if self.type != abi.SOCK_STREAM:
+            return super().put_back(data, stored, files)
+        lengths, cred = self.taken
+        consumed = end = len(data)
+        for length in reversed(lengths):
+            if end <= stored:
+                break
+            consumed = end - length
+            self.queue.appendleft(_Skb(self, data[consumed:end], 0, cred, files))
+            self.kernel.unix_inflight += len(files)
+            files = ()
+            end = consumed
+        return consumed
 
     # -- state --------------------------------------------------------------------------------------------------------
     def poll(self) -> int:

@@ -319,10 +319,11 @@ def _receive(task: Task, file: SocketFile, segments: Segments, flags: int) -> _G
             raise
         stored = _scatter(task, segments, done, got.data)
         if stored < len(got.data):
-            for one in got.files:
-                put_file(one, None)
-            if not flags & abi.MSG_PEEK:
-                socket.put_back(got.data[stored:])
+            if flags & abi.MSG_PEEK:
+                for one in got.files:
+                    put_file(one, None)
+            else:
+                stored = socket.put_back(got.data, stored, got.files)
             if socket.keeps_boundaries or not done + stored:
                 raise SyscallError(errno.EFAULT)
             return so_far._replace(result=done + stored)

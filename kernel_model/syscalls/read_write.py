@@ -116,12 +116,14 @@ def _take(file: File, task: Task, count: int, pos: int | None) -> bytes:
     return file.read(task, count) if pos is None else file.pread(task, count, pos)
 
 
-def _unread(file: File, task: Task, rest: bytes) -> None:
-    """The guest's buffer did not take `rest` of what was read: it has not been read, where that can be undone."""
+def _unread(file: File, task: Task, data: bytes, stored: int) -> int:
+    """The guest's buffer took only `stored` bytes of what was read: the rest has not been read, where that can be
+    undone. How many have.
+    """
     if seekable(file):
-        file.llseek(task, -len(rest), SEEK_CUR)
-    else:
-        file.unread(rest)
+        file.llseek(task, stored - len(data), SEEK_CUR)
+        return stored
+    return file.unread(data, stored)
 
 
 def read_segments(task: Task, file: File, segments: Segments, pos: int | None) -> int:
@@ -133,8 +135,9 @@ def read_segments(task: Task, file: File, segments: Segments, pos: int | None) -
     done = 0
     index = 0
     offset = 0
+    chunk_bytes = CHUNK_BYTES if total <= CHUNK_BYTES or not file.keeps_boundaries else total
     while True:
-        want = min(total - done, CHUNK_BYTES)
+        want = min(total - done, chunk_bytes)
         try:
             data = _take(file, task, want, None if pos is None else pos + done)
         except (SyscallError, Blocked):
@@ -153,7 +156,7 @@ def read_segments(task: Task, file: File, segments: Segments, pos: int | None) -
                 except SyscallError:
                     copied += copy_to_user_partial(task.mm, base + offset, piece)
                     if pos is None:
-                        _unread(file, task, data[copied:])
+                        copied = _unread(file, task, data, copied)
                     if done + copied:
                         return done + copied
                     raise SyscallError(errno.EFAULT) from None
@@ -162,7 +165,7 @@ def read_segments(task: Task, file: File, segments: Segments, pos: int | None) -
                 index += 1
                 offset = 0
         done += copied
-        if copied < want or done == total:
+        if copied < want or done == total or file.keeps_boundaries:
             return done
 
 
@@ -195,8 +198,12 @@ def write_segments(task: Task, file: File, segments: Segments, pos: int | None) 
     state = task.call_state
     done = state.done if isinstance(state, WriteProgress) else 0
     task.call_state = None
+    chunk_bytes = CHUNK_BYTES
+    if total > CHUNK_BYTES and file.keeps_boundaries:
+        file.check_message(total)
+        chunk_bytes = total
     while True:
-        want = min(total - done, CHUNK_BYTES)
+        want = min(total - done, chunk_bytes)
         data = gather(task, segments, done, want)
         try:
             if len(data) < want and file.inode.i_mode & _S_IFMT in (_S_IFIFO, _S_IFSOCK):
@@ -235,7 +242,7 @@ def sys_read(task: Task, fd: Fd, buf: OutBuffer, count: Size) -> int:
         copy_to_user(mm, buf, data)
     except SyscallError:
         stored = copy_to_user_partial(mm, buf, data)
-        _unread(file, task, data[stored:])
+        stored = _unread(file, task, data, stored)
         if not stored:
             raise
         return stored
