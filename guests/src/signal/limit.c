@@ -3,6 +3,7 @@
 #include "guest.h"
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 
 static char said[64];
 static long base;
@@ -27,6 +28,75 @@ static int queue(pid_t pid, int signal, int most)
     while (count < most && !sigqueue(pid, signal, value))
         count++;
     return count;
+}
+
+/* A timer has room for its signal from its creation to its end, whether that is pending or not. */
+static void timers(void)
+{
+    struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN + 3 };
+    struct itimerspec at_once = { { 0, 0 }, { 0, 1 } };
+    const struct timespec long_enough = { 10, 0 };
+    sigset_t set;
+    siginfo_t info;
+    timer_t timer[10];
+    int made = 0;
+    puts("timers");
+    while (made < 10 && !timer_create(CLOCK_MONOTONIC, &event, &timer[made]))
+        made++;
+    WANT(made, 8);
+    FAILS(timer_create(CLOCK_MONOTONIC, &event, &timer[8]), EAGAIN);
+    SHOW(queued());
+    WANT(queue(getpid(), SIGRTMIN, 1), 0);
+    WANT(timer_delete(timer[7]), 0);
+    WANT(queue(getpid(), SIGRTMIN, 5), 1);
+    WANT(timer_settime(timer[0], 0, &at_once, NULL), 0);
+    sigemptyset(&set);
+    sigaddset(&set, SIGRTMIN + 3);
+    WANT(sigtimedwait(&set, &info, &long_enough), SIGRTMIN + 3);
+    SHOW(queued());
+    event.sigev_notify = SIGEV_NONE;
+    WANT(timer_delete(timer[6]), 0);
+    WANT(timer_create(CLOCK_MONOTONIC, &event, &timer[6]), 0);
+    SHOW(queued());
+    while (made-- > 1)
+        timer_delete(timer[made - 1]);
+    SHOW(queued());
+}
+
+/* Without room a signal that can't be refused is pending all the same, but nothing is known of it. */
+static void bare(void)
+{
+    const struct timespec none = { 0, 0 };
+    sigset_t set;
+    siginfo_t info;
+    puts("no room");
+    WANT(kill(getpid(), SIGRTMIN + 4), 0);
+    WANT(kill(getpid(), SIGRTMIN + 4), 0);
+    WANT(syscall(SYS_tgkill, getpid(), getpid(), SIGUSR2), 0);
+    FAILS(syscall(SYS_tgkill, getpid(), getpid(), SIGRTMIN + 5), EAGAIN);
+    sigemptyset(&set);
+    sigaddset(&set, SIGRTMIN + 4);
+    sigaddset(&set, SIGUSR2);
+    WANT(sigtimedwait(&set, &info, &none), SIGUSR2);
+    WANT(info.si_code, SI_USER);
+    WANT(info.si_pid, 0);
+    WANT(info.si_uid, 0);
+    WANT(sigtimedwait(&set, &info, &none), SIGRTMIN + 4);
+    WANT(info.si_code, SI_USER);
+    WANT(info.si_pid, 0);
+    FAILS(sigtimedwait(&set, &info, &none), EAGAIN);
+    /* one that finds room joins the one that did not */
+    WANT(kill(getpid(), SIGRTMIN + 4), 0);
+    sigaddset(&set, SIGRTMIN);
+    sigdelset(&set, SIGUSR2);
+    WANT(sigtimedwait(&set, &info, &none), SIGRTMIN);
+    union sigval value = { 9 };
+    WANT(sigqueue(getpid(), SIGRTMIN + 4, value), 0);
+    sigdelset(&set, SIGRTMIN);
+    WANT(sigtimedwait(&set, &info, &none), SIGRTMIN + 4);
+    WANT(info.si_code, SI_QUEUE);
+    FAILS(sigtimedwait(&set, &info, &none), EAGAIN);
+    WANT(queue(getpid(), SIGRTMIN, 20), 1);
 }
 
 int main(void)
@@ -82,6 +152,10 @@ int main(void)
         taken += info.si_signo == SIGRTMIN && info.si_value.sival_int == 7;
     WANT(taken - more, 5);
     SHOW(queued());
+    timers();
+    while (sigtimedwait(&set, &info, &now) > 0)
+        ;
     WANT(queue(getpid(), SIGRTMIN, 20), 8);
+    bare();
     return guest_end();
 }
