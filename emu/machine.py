@@ -165,7 +165,7 @@ class Machine:
                 self.kernel.bounce = bounce_options(self.options.bounce, arch, vdso.image.handlers)
             except NoSuchBounce as error:
                 raise StartError(STATUS_OWN_FAILURE, f"{self.options.program}: {error}") from error
-        elif self.options.abi != "bare":
+        elif self.options.abi != "bare" and self.options.handler != "none":
             from emu.hack1 import preload
 
             self.kernel.preload = preload(self.kernel, arch, self.options.abi, self.options.handler)

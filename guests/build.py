@@ -218,20 +218,26 @@ LIBRARY_LINK_FLAGS = (
 )  # fmt: skip
 
 
-def build_library(into: Path) -> list[Path]:
-    """Build the library of Hack #1 that is injected, as <arch>.so in a folder."""
+def library_sources() -> dict[str, str]:
+    """The library's sources, with the hash of each."""
+    return {path.name: _sha256(path) for path in sorted(LIBRARY.glob("*.[ch]"))}
+
+
+def build_library(into: Path) -> dict[str, str]:
+    """Build the library of Hack #1 that is injected, as <arch>.so in a folder; gives what the manifest must say."""
     source = LIBRARY / "inject.c"
-    outputs = []
+    manifest = {"ziglang": importlib.metadata.version("ziglang"), **library_sources()}
     for arch in ARCHES:
         target = f"{arch}-linux-musl"
         with tempfile.TemporaryDirectory(prefix="hack1-") as scratch:
             compiled = str(Path(scratch) / "inject.o")
-            _zig(source, target, "cc", "-target", target, f"-mcpu={LIBRARY_CPU[arch]}", *LIBRARY_FLAGS, "-o", compiled, str(source))
+            cpu = f"-mcpu={LIBRARY_CPU[arch]}"
+            _zig(source, target, "cc", "-target", target, cpu, *LIBRARY_FLAGS, "-o", compiled, str(source))
             output = into / f"{arch}.so"
             _zig(source, target, "ld.lld", *LIBRARY_LINK_FLAGS, "-o", str(output), compiled)
         output.chmod(0o644)
-        outputs.append(output)
-    return outputs
+        manifest[output.name] = _sha256(output)
+    return manifest
 
 
 def main() -> int:
@@ -244,7 +250,7 @@ def main() -> int:
     parser.add_argument("--library", action="store_true", help="renew the library of Hack #1 in emu/hack1")
     options = parser.parse_args()
     if options.library:
-        build_library(INJECTED)
+        (INJECTED / "manifest.json").write_text(json.dumps(build_library(INJECTED), indent=1) + "\n")
         return 0
     if options.demo:
         (DEMO / "manifest.json").write_text(json.dumps(build_demo(DEMO), indent=1) + "\n")

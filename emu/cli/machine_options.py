@@ -32,10 +32,10 @@ _OPTIONS = (
     ),
     click.option(
         "--handler",
-        type=OneOf(("careful", "slide", "hiding")),
-        metavar="careful|slide|hiding",
+        type=OneOf(("careful", "slide", "hiding", "none")),
+        metavar="careful|slide|hiding|none",
         help="What the injected handler of SIGSYS does: all it can (default), no more than the slide's, or also refuse "
-        "the program seccomp of its own.",
+        "the program seccomp of its own. With none nothing is injected: the program has a handler.",
     ),
     click.option(
         "--bounce-check",

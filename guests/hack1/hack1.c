@@ -114,12 +114,12 @@ static long real_call(ucontext_t *uc)
 }
 
 /* Can the kernel read 8 bytes there?  rt_sigprocmask looks at the mask before it looks at what to do with it. */
-static int readable(const void *address)
+static int can_read(const void *address)
 {
     return REAL(SYS_rt_sigprocmask, -1, address, 0, 8) != -EFAULT;
 }
 
-static int writable(void *address)
+static int can_write(void *address)
 {
     return REAL(SYS_rt_sigprocmask, SIG_BLOCK, 0, address, 8) == 0;
 }
@@ -134,7 +134,7 @@ static uint64_t *mask_of(ucontext_t *uc)
 static void do_sigprocmask(ucontext_t *uc)
 {
     const uint64_t *set = (void *)SYSCALL_ARG(uc, 1);
-    if (set && SYSCALL_ARG(uc, 3) == 8 && readable(set)) {
+    if (set && SYSCALL_ARG(uc, 3) == 8 && can_read(set)) {
         uint64_t mask = *set & ~SIGSYS_BIT;
         SYSCALL_RESULT(uc) = REAL(SYS_rt_sigprocmask, SYSCALL_ARG(uc, 0), &mask, SYSCALL_ARG(uc, 2), 8);
     } else {
@@ -148,7 +148,7 @@ static void call_with_mask(ucontext_t *uc, int argument)
 {
     long given = SYSCALL_ARG(uc, argument);
     uint64_t mask;
-    if (given && readable((void *)given)) {
+    if (given && can_read((void *)given)) {
         mask = *(uint64_t *)given & ~SIGSYS_BIT;
         SYSCALL_ARG(uc, argument) = (long)&mask;
     }
@@ -163,7 +163,7 @@ static void do_pselect6(ucontext_t *uc)
     long given = SYSCALL_ARG(uc, 5);
     const uint64_t *pair = (void *)given;
     uint64_t mask, ours[2];
-    if (pair && readable(pair) && readable(pair + 1) && pair[0] && readable((void *)pair[0])) {
+    if (pair && can_read(pair) && can_read(pair + 1) && pair[0] && can_read((void *)pair[0])) {
         mask = *(uint64_t *)pair[0] & ~SIGSYS_BIT;
         ours[0] = (uint64_t)&mask;
         ours[1] = pair[1];
@@ -178,12 +178,12 @@ static void do_pselect6(ucontext_t *uc)
 static long do_sigaction(ucontext_t *uc)
 {
     struct kernel_action *new = (void *)SYSCALL_ARG(uc, 1), *old = (void *)SYSCALL_ARG(uc, 2), action;
-    if (SYSCALL_ARG(uc, 3) != 8 || (new && (!readable(new) || !readable(&new->mask))))
+    if (SYSCALL_ARG(uc, 3) != 8 || (new && (!can_read(new) || !can_read(&new->mask))))
         return real_call(uc);
     if (new)
         action = *new;
     if ((int)SYSCALL_ARG(uc, 0) == SIGSYS) {
-        if (old && (!writable(old) || !writable(&old->mask)))
+        if (old && (!can_write(old) || !can_write(&old->mask)))
             return -EFAULT;
         struct kernel_action before = hack1.wanted;
         if (new)
