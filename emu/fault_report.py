@@ -12,11 +12,11 @@ from emu.printable import printable
 from emu.strace.structs_task import signal_name
 from kernel_model.abi import signal as sig
 from kernel_model.abi.mman import PROT_WRITE
-from kernel_model.events import Fault, SignalFrameRefused
+from kernel_model.events import Fault, SeccompVerdict, SignalDelivered, SignalFrameRefused
 from kernel_model.fs.procfs_maps import maps
 from kernel_model.mm.uaccess import copy_from_user_partial
 from kernel_model.mm.vma import VM_EXEC
-from kernel_model.types import PAGE_SHIFT, UserPtr
+from kernel_model.types import PAGE_SHIFT, U32_MASK, UserPtr
 
 if TYPE_CHECKING:
     from emu.symbols import Symbol
@@ -45,16 +45,24 @@ _CAUSES: Final = {
     (sig.SIGILL, sig.ILL_ILLOPC): ("ILL_ILLOPC", "the instruction is undefined"),
     (sig.SIGILL, sig.ILL_ILLOPN): ("ILL_ILLOPN", "the instruction is undefined"),
     (sig.SIGFPE, sig.FPE_INTDIV): ("FPE_INTDIV", "integer division by zero"),
+    (sig.SIGSYS, sig.SI_KERNEL): ("SI_KERNEL", "the selector of Syscall User Dispatch is neither 0 nor 1"),
     (sig.SIGTRAP, sig.TRAP_BRKPT): ("TRAP_BRKPT", "a breakpoint that nobody waits for"),
     (sig.SIGTRAP, sig.SI_KERNEL): ("SI_KERNEL", "a breakpoint that nobody waits for"),
 }
+Deadly = Fault | SeccompVerdict | SignalDelivered | SignalFrameRefused
+"""What a report can be about; of signals delivered, SIGSYS for a call that was not made."""
 _NAMES: Final = {getattr(sig, name): name for name in ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS")}
 
 
-def describe(kernel: Kernel, program: str, event: Fault | SignalFrameRefused) -> str:
-    """The report of a fault that is about to end its task, whose registers and memory are as they were then."""
+def describe(kernel: Kernel, program: str, event: Deadly) -> str:
+    """The report of what is about to end its task, whose registers and memory are as they were then."""
     task = event.task
-    if isinstance(event, SignalFrameRefused):
+    if isinstance(event, (SeccompVerdict, SignalDelivered)):
+        arch = kernel.arch
+        site = kernel.cpu.read_gregs()[arch.PC_INDEX] - arch.SYSCALL_INSTRUCTION_BYTES
+        fault = Fault(task, sig.SIGSYS, sig.SYS_SECCOMP, site, 0, site)
+        why = _verdict(event) if isinstance(event, SeccompVerdict) else _unhandled_sigsys(task, event)
+    elif isinstance(event, SignalFrameRefused):
         fault = Fault(task, sig.SIGSEGV, sig.SI_KERNEL, event.sp, PROT_WRITE, event.pc)
         why = f"SIGSEGV: no room on the stack for the frame of a handler of {signal_name(event.signal)}"
     else:
@@ -78,6 +86,23 @@ def cause(fault: Fault) -> str:
     if fault.access and fault.code != sig.SI_KERNEL:
         what = f"{_ACCESSES[fault.access]} {'of' if fault.access == 1 else 'at'} {fault.address:#x}: "
     return f"{_NAMES[fault.signal]}: {what}{words} ({name})"
+
+
+def _verdict(event: SeccompVerdict) -> str:
+    """`SIGSYS: a seccomp filter does not allow getppid (KILL_PROCESS, data 3)`."""
+    if event.action == "STRICT":
+        return f"SIGKILL: seccomp's strict mode does not allow {event.name}"
+    return f"SIGSYS: a seccomp filter does not allow {event.name} ({event.action}, data {event.data})"
+
+
+def _unhandled_sigsys(task: Task, event: SignalDelivered) -> str:
+    """A call was to be emulated, and nobody was there to do it."""
+    fields = dict(event.info.fields)
+    name = task.kernel.table.name(fields["syscall"] & U32_MASK)
+    who = "a seccomp filter traps" if event.info.code == sig.SYS_SECCOMP else "Syscall User Dispatch gives back"
+    data = f", data {event.info.errno}" if event.info.errno else ""
+    code = "SYS_SECCOMP" if event.info.code == sig.SYS_SECCOMP else "SYS_USER_DISPATCH"
+    return f"SIGSYS: {who} {name}, and there is no handler, or the signal is blocked or ignored ({code}{data})"
 
 
 def _headline(text: str) -> list[str]:

@@ -10,8 +10,18 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from emu.printable import printable
-from kernel_model.abi.signal import SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP
-from kernel_model.events import Event, Fault, OomKilled, SignalDelivered, SignalFrameRefused, Stuck
+from kernel_model.abi.signal import (
+    SA_IMMUTABLE,
+    SIGBUS,
+    SIGFPE,
+    SIGILL,
+    SIGSEGV,
+    SIGSYS,
+    SIGTRAP,
+    SYS_SECCOMP,
+    SYS_USER_DISPATCH,
+)
+from kernel_model.events import Event, Fault, OomKilled, SeccompVerdict, SignalDelivered, SignalFrameRefused, Stuck
 
 if TYPE_CHECKING:
     from kernel_model.kernel import Kernel
@@ -52,16 +62,26 @@ class FaultReporter:
             self._texts.append(describe_tasks(self._kernel, self._program, event))
             if not event.ends:
                 self.print()
+        elif isinstance(event, SeccompVerdict):
+            if event.action != "LOG":
+                self._describe(event)
         elif isinstance(event, OomKilled):
             self._texts.append(_out_of_memory(self._program, event))
         elif isinstance(event, SignalDelivered) and not event.handler and event.info.code > 0:
             fault = self._fault
             caused = SIGSEGV if isinstance(fault, SignalFrameRefused) else fault and fault.signal
             if event.signal in _FAULT_SIGNALS and fault is not None and caused == event.signal:
-                if len(self._texts) < _REPORTS_KEPT:
-                    from emu.fault_report import describe
+                self._describe(fault)
+            elif event.signal == SIGSYS and not event.task.sighand.get(SIGSYS).flags & SA_IMMUTABLE:
+                if event.info.code in (SYS_SECCOMP, SYS_USER_DISPATCH) and not event.info.raw:
+                    self._describe(event)
 
-                    self._texts.append(describe(self._kernel, self._program, fault))
+    def _describe(self, event: Fault | SeccompVerdict | SignalDelivered | SignalFrameRefused) -> None:
+        """Make the report of what ends a task."""
+        if len(self._texts) < _REPORTS_KEPT:
+            from emu.fault_report import describe
+
+            self._texts.append(describe(self._kernel, self._program, event))
 
     def print(self) -> None:
         """Write the reports that there are to stderr: with colour to a terminal."""

@@ -102,6 +102,20 @@ class Fault(NamedTuple):
     pc: int
 
 
+class SeccompVerdict(NamedTuple):
+    """A filter has said of a call made at `pc` (after the instruction) that it is to be logged, or kills for it.
+
+    `action`: LOG | KILL_PROCESS | KILL_THREAD | STRICT (the mode). `data`: RET_DATA.
+    """
+
+    task: Task
+    number: int
+    name: str
+    action: str
+    data: int
+    pc: int
+
+
 class SignalSent(NamedTuple):
     """`signal` was queued for, or forced on, the task."""
 
@@ -178,6 +192,7 @@ Event = (
     | CallWaits
     | UnknownSyscall
     | Fault
+    | SeccompVerdict
     | SignalSent
     | SignalDelivered
     | SignalFrameRefused
@@ -187,7 +202,7 @@ Event = (
     | Execve
     | TaskExited
 )
-RareEvent = Fault | SignalDelivered | SignalFrameRefused | Stuck | OomKilled
+RareEvent = Fault | SeccompVerdict | SignalDelivered | SignalFrameRefused | Stuck | OomKilled
 Listener = Callable[[Event], None]
 
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kernel_model.abi import errno
 from kernel_model.abi import prctl as abi
+from kernel_model.abi.mman import PROT_READ
 from kernel_model.abi.seccomp import AUDIT_ARCH_64BIT_LE
 from kernel_model.abi.signal import SI_KERNEL, SIGSEGV, SIGSYS, SYS_USER_DISPATCH
+from kernel_model.events import Fault
 from kernel_model.mm.uaccess import get_user
 from kernel_model.signal.send import force_signal
 from kernel_model.signal.sighand import SigInfo
@@ -73,10 +75,13 @@ def _secure_computing() -> Callable[[Task, RawHandler, int, int, int, CallArgs],
 def rolled_back(task: Task, made: int, args: CallArgs) -> int:
     """What the result register held when the call was made (syscall_rollback()): the number, or the first argument.
 
-    Unsigned, so it is never taken for a restart code.
+    Signed, as results are, but for what would be taken for a restart code: such a call is not made again.
     """
+    # QUIRK: A call that SECCOMP_RET_TRAP stopped is never made again; Linux may take what it finds for a restart code.
     arch = task.kernel.arch
-    return made if arch.RESULT_INDEX == arch.NUMBER_INDEX else args[0]
+    value = made if arch.RESULT_INDEX == arch.NUMBER_INDEX else args[0]
+    signed = value - (1 << 64) if value >> 63 else value
+    return value if -errno.ERESTART_RESTARTBLOCK <= signed <= -errno.ERESTARTSYS else signed
 
 
 def sigsys_info(task: Task, code: int, number: int, pc: int, reason: int = 0) -> SigInfo:
@@ -98,15 +103,25 @@ def _user_dispatch(task: Task, number: int, pc: int) -> bool:
         try:
             (state,) = get_user(task.mm, UserPtr(dispatch.selector), _SELECTOR)
         except SyscallError:
-            force_signal(kernel, task, SigInfo(SIGSEGV, SI_KERNEL), fatal=True)
+            _force_exit(task, SIGSEGV, dispatch.selector)
             return True
         if state == _ALLOW:
             return False
         if state != _BLOCK:
-            force_signal(kernel, task, SigInfo(SIGSYS, SI_KERNEL), fatal=True)
+            _force_exit(task, SIGSYS, dispatch.selector)
             return True
     force_signal(kernel, task, sigsys_info(task, SYS_USER_DISPATCH, number, pc))
     return True
+
+
+def _force_exit(task: Task, signal: int, selector: int) -> None:
+    """The process ends, because of its selector (force_exit_sig())."""
+    kernel = task.kernel
+    if kernel.events.watched:
+        arch = kernel.arch
+        site = kernel.cpu.read_gregs()[arch.PC_INDEX] - arch.SYSCALL_INSTRUCTION_BYTES
+        kernel.events.emit_rare(Fault(task, signal, SI_KERNEL, selector, PROT_READ, site))
+    force_signal(kernel, task, SigInfo(signal, SI_KERNEL), fatal=True, immutable=True)
 
 
 def _is_vdso_sigreturn(task: Task, pc: int) -> bool:

@@ -67,6 +67,11 @@ IOCTL: Final[dict[str, Param | None]] = {
     "TCSBRK": DEC, "TCSBRKP": DEC, "TCXONC": DEC, "TCFLSH": DEC, "TIOCSCTTY": DEC,
     "TIOCGPTN": OUT_INT, "TIOCSPTLCK": IN_INT, "TIOCGETD": OUT_INT, "FICLONE": DEC, "FIGETBSZ": OUT_INT,
     "RNDGETENTCNT": OUT_INT,
+    "SECCOMP_IOCTL_NOTIF_RECV": Param("ptr", "outstruct", "seccomp_notif"),
+    "SECCOMP_IOCTL_NOTIF_SEND": Param("ptr", "struct", "seccomp_notif_resp"),
+    "SECCOMP_IOCTL_NOTIF_ID_VALID": Param("ptr", "struct", "seccomp_notif_id"),
+    "SECCOMP_IOCTL_NOTIF_ID_VALID_WRONG_DIR": Param("ptr", "struct", "seccomp_notif_id"),
+    "SECCOMP_IOCTL_NOTIF_ADDFD": Param("ptr", "struct", "seccomp_notif_addfd"),
 }  # fmt: skip
 
 _TIMEOUT: Final = Param("ptr", "struct", "timespec")
@@ -118,6 +123,7 @@ PRCTL: Final[dict[str, tuple[Param, ...]]] = {
     "PR_MCE_KILL_GET": _NOTHING,
     "PR_SET_VMA": (Param("int", "enum", "pr_set_vma"), PTR, ULONG, STRING),
     "PR_SET_PTRACER": (DEC,),
+    "PR_SET_SYSCALL_USER_DISPATCH": (Param("ulong", "enum", "pr_sys_dispatch"), HEX, HEX, PTR),
 }  # fmt: skip
 
 _FPROG: Final = Param("ptr", "struct", "sock_fprog")

@@ -47,7 +47,7 @@ def all_tables() -> dict[str, Table]:
                 number = int(value, 0)
                 constants.append(Constant(word, number, int(mask[0], 0) if mask else number))
     tables["ioctl"] = _table(
-        "???", [c for part in ("ioctl", "ioctl_fs", "ioctl_random") for c in tables[part].constants]
+        "???", [c for part in ("ioctl", "ioctl_fs", "ioctl_random", "ioctl_seccomp") for c in tables[part].constants]
     )
     return tables
 

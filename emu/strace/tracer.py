@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from emu.strace.decode import CallDecoder
 from emu.strace.structs_task import siginfo, signal_name
 from emu.strace.text import STRING_LIMIT, pointer, quote
-from kernel_model.abi.signal import STOP_MASK
-from kernel_model.events import Event, SignalDelivered, SyscallEnter, SyscallExit, TaskExited
+from kernel_model.abi.signal import SA_IMMUTABLE, STOP_MASK
+from kernel_model.events import Event, SeccompVerdict, SignalDelivered, SyscallEnter, SyscallExit, TaskExited
 from kernel_model.signal.siginfo import pack
 
 if TYPE_CHECKING:
@@ -50,7 +50,12 @@ class Tracer:
             self._enter(event)
         elif isinstance(event, SyscallExit):
             self._exit(event)
+        elif isinstance(event, SeccompVerdict):
+            if event.action == "LOG":
+                self._line(event.task, f"--- SECCOMP_RET_LOG {event.name} ---")
         elif isinstance(event, SignalDelivered):
+            if event.task.sighand.get(event.signal).flags & SA_IMMUTABLE:
+                return
             name = signal_name(event.signal)
             self._line(event.task, f"--- {name} {siginfo(pack(event.info))} ---")
             if not event.handler and STOP_MASK >> event.signal - 1 & 1:

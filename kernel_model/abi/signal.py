@@ -25,6 +25,8 @@ SA_NOCLDWAIT: Final = 0x0000_0002
 SA_SIGINFO: Final = 0x0000_0004
 SA_UNSUPPORTED: Final = 0x0000_0400
 SA_EXPOSE_TAGBITS: Final = 0x0000_0800
+SA_IMMUTABLE: Final = 0x0080_0000
+"""Linux's own: the signal ends the process, and no tracer sees it."""
 SA_RESTORER: Final = 0x0400_0000
 SA_ONSTACK: Final = 0x0800_0000
 SA_RESTART: Final = 0x1000_0000

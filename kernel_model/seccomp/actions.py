@@ -18,6 +18,7 @@ from kernel_model.abi.seccomp import (
     SECCOMP_RET_USER_NOTIF,
 )
 from kernel_model.abi.signal import SIGKILL, SIGSYS, SYS_SECCOMP
+from kernel_model.events import SeccompVerdict
 from kernel_model.seccomp.filter import run_filters
 from kernel_model.signal.send import force_signal
 from kernel_model.syscall_work import rolled_back, sigsys_info
@@ -36,44 +37,68 @@ def secure_computing(task: Task, handler: RawHandler, number: int, made: int, pc
     seccomp = task.seccomp
     assert seccomp is not None
     if seccomp.mode == SECCOMP_MODE_STRICT:
-        return handler if task.kernel.table.name(number) in _STRICT_CALLS else _kill_strict
+        if task.kernel.table.name(number) in _STRICT_CALLS:
+            return handler
+        return _end_thread(task, number, "STRICT", 0, pc, SIGKILL)
     verdict, match = run_filters(task, number, pc, args)
     action = verdict & SECCOMP_RET_ACTION_FULL
     if action == SECCOMP_RET_ALLOW:
         return handler
     data = verdict & SECCOMP_RET_DATA
-    if action == SECCOMP_RET_LOG:
-        return handler
+    if action == SECCOMP_RET_TRAP:
+        return _trap(task, number, made, data, pc, args)
     if action == SECCOMP_RET_ERRNO:
         result = -min(data, errno.MAX_ERRNO)
-    elif action == SECCOMP_RET_TRACE:
-        result = -errno.ENOSYS  # there is no tracer
-    elif action == SECCOMP_RET_USER_NOTIF:
+        return lambda *_: result
+    if action == SECCOMP_RET_TRACE:
+        return _no_answer  # there is no tracer
+    if action == SECCOMP_RET_USER_NOTIF and match is not None:
         from kernel_model.seccomp.notify import ask_listener
 
-        request = ask_listener(task, match, handler, number, pc, args) if match is not None else None
-        if request is not None:
-            return request
-        result = -errno.ENOSYS  # nobody listens
-    elif action == SECCOMP_RET_KILL_THREAD and task.signal.threads > 1:
-        return _kill_thread
-    else:
-        # All others kill the process, those unknown among them; SIGSYS tells what for.
-        info = sigsys_info(task, SYS_SECCOMP, number, pc, data)
-        deadly = action != SECCOMP_RET_TRAP
-        result = rolled_back(task, made, args)
-
-        def trap(_task: Task, *_args: int) -> int:
-            force_signal(task.kernel, task, info, fatal=deadly)
-            return result
-
-        return trap
-    return lambda *_: result
+        return ask_listener(task, match, handler, number, pc, args)
+    if action == SECCOMP_RET_LOG:
+        if task.kernel.events.active:
+            task.kernel.events.emit(_verdict(task, number, "LOG", data, pc))
+        return handler
+    if action == SECCOMP_RET_KILL_THREAD and task.signal.threads > 1:
+        return _end_thread(task, number, "KILL_THREAD", data, pc, SIGSYS)
+    name = "KILL_THREAD" if action == SECCOMP_RET_KILL_THREAD else "KILL_PROCESS"
+    return _trap(task, number, made, data, pc, args, name)
 
 
-def _kill_strict(_task: Task, *_args: int) -> int:
-    raise TaskExit(SIGKILL, group=False)
+def _verdict(task: Task, number: int, action: str, data: int, pc: int) -> SeccompVerdict:
+    return SeccompVerdict(task, number, task.kernel.table.name(number), action, data, pc)
 
 
-def _kill_thread(_task: Task, *_args: int) -> int:
-    raise TaskExit(SIGSYS, group=False)
+def _trap(task: Task, number: int, made: int, data: int, pc: int, args: CallArgs, kill: str = "") -> RawHandler:
+    """SIGSYS, with the registers as the program made them; `kill`: the action that ends the process with it.
+
+    An action that is unknown ends it as well.
+    """
+    info = sigsys_info(task, SYS_SECCOMP, number, pc, data)
+    result = rolled_back(task, made, args)
+
+    def trap(_task: Task, *_args: int) -> int:
+        kernel = task.kernel
+        if kill and kernel.events.watched:
+            kernel.events.emit_rare(_verdict(task, number, kill, data, pc))
+        force_signal(kernel, task, info, fatal=bool(kill), immutable=bool(kill))
+        return result
+
+    return trap
+
+
+def _end_thread(task: Task, number: int, action: str, data: int, pc: int, signal: int) -> RawHandler:
+    """Only this thread ends; `signal`: its status."""
+
+    def end_thread(_task: Task, *_args: int) -> int:
+        events = task.kernel.events
+        if events.watched:
+            events.emit_rare(_verdict(task, number, action, data, pc))
+        raise TaskExit(signal, group=False)
+
+    return end_thread
+
+
+def _no_answer(_task: Task, *_args: int) -> int:
+    return -errno.ENOSYS

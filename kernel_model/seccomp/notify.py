@@ -142,10 +142,10 @@ class Notification:
 
 def ask_listener(
     task: Task, match: SeccompFilter, handler: RawHandler, number: int, pc: int, args: CallArgs
-) -> RawHandler | None:
-    """What stands in for a call of which `match` has said USER_NOTIF; None when nobody listens."""
+) -> RawHandler:
+    """What stands in for a call of which `match` has said USER_NOTIF."""
     if match.notif is None:
-        return None
+        return lambda *_: -errno.ENOSYS  # nobody listens
     signed = number - (1 << 32) if number >> 31 else number
     arch = abi.AUDIT_ARCH_64BIT_LE | task.kernel.arch.E_MACHINE
     return Request(match.notif, task, handler, abi.SECCOMP_DATA.pack(signed, arch, pc, *args))

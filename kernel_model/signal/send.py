@@ -8,6 +8,7 @@ from kernel_model.abi.resource import RLIMIT_SIGPENDING
 from kernel_model.abi.signal import (
     COREDUMP_MASK,
     IGNORE_MASK,
+    SA_IMMUTABLE,
     SI_USER,
     SIG_DFL,
     SIG_IGN,
@@ -137,17 +138,18 @@ def threads_beside(task: Task) -> Iterator[Task]:
     return (other for other in task.kernel.tasks.values() if other.signal is task.signal and other is not task)
 
 
-def force_signal(kernel: Kernel, task: Task, info: SigInfo, *, fatal: bool = False) -> None:
+def force_signal(kernel: Kernel, task: Task, info: SigInfo, *, fatal: bool = False, immutable: bool = False) -> None:
     """A signal that the task brought on itself: blocked, ignored or `fatal`, its disposition is the default again.
 
-    kernel/signal.c:force_sig_info_to_task().
+    `immutable`: with `fatal`, nobody may look at it or change that. kernel/signal.c:force_sig_info_to_task().
     """
     signal = info.signo
     bit = 1 << signal - 1
     action = task.sighand.get(signal)
     blocked = task.blocked & bit
     if blocked or fatal or action.handler == SIG_IGN:
-        task.sighand.action[signal] = SigAction(SIG_DFL, action.flags, action.restorer, action.mask)
+        flags = action.flags | SA_IMMUTABLE if immutable else action.flags
+        task.sighand.action[signal] = SigAction(SIG_DFL, flags, action.restorer, action.mask)
         task.blocked &= ~bit
     send_signal(kernel, task, info)
     kernel.signal_work = True
