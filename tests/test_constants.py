@@ -34,9 +34,11 @@ HEADERS = """
 #include <unistd.h>
 #include <dirent.h>
 #include <asm/unistd.h>
+#include <linux/audit.h>
 #include <linux/auxvec.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
+#include <linux/filter.h>
 #include <linux/fs.h>
 #include <linux/futex.h>
 #include <linux/fiemap.h>
@@ -48,6 +50,7 @@ HEADERS = """
 #include <linux/openat2.h>
 #include <linux/prctl.h>
 #include <linux/rseq.h>
+#include <linux/seccomp.h>
 #include <linux/wait.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -90,6 +93,10 @@ STRUCTURES = {
     "FLOCK": "struct flock",
     "ITIMERVAL": "struct itimerval",
     "WINSIZE": "struct winsize",
+    "SOCK_FPROG": "struct sock_fprog",
+    "SOCK_FILTER": "struct sock_filter",
+    "SECCOMP_DATA": "struct seccomp_data",
+    "NOTIF_SIZES": "struct seccomp_notif_sizes",
 }
 
 

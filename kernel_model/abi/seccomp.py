@@ -84,24 +84,3 @@ IOC_INOUT_AND_SIZE: Final = 0xFFFF_0000
 BPF_MAXINSNS: Final = 4096
 BPF_MEMWORDS: Final = 16
 MAX_INSNS_PER_PATH: Final = 32768
-
-# include/uapi/linux/bpf_common.h, as sums: class, operation or size, operand or mode
-BPF_LD_W_ABS: Final = 0x20
-BPF_LD_W_LEN: Final = 0x80
-BPF_LDX_W_LEN: Final = 0x81
-BPF_LD_IMM: Final = 0x00
-BPF_LDX_IMM: Final = 0x01
-BPF_LD_MEM: Final = 0x60
-BPF_LDX_MEM: Final = 0x61
-BPF_ST: Final = 0x02
-BPF_STX: Final = 0x03
-BPF_ADD, BPF_SUB, BPF_MUL, BPF_DIV, BPF_OR, BPF_AND, BPF_LSH, BPF_RSH, BPF_NEG, BPF_MOD, BPF_XOR = (
-    0x04 | operation << 4 for operation in range(11)
-)
-BPF_X: Final = 0x08
-"""Added to an operation or a jump: with X instead of k."""
-BPF_JA, BPF_JEQ, BPF_JGT, BPF_JGE, BPF_JSET = (0x05 | operation << 4 for operation in range(5))
-BPF_RET_K: Final = 0x06
-BPF_RET_A: Final = 0x16
-BPF_TAX: Final = 0x07
-BPF_TXA: Final = 0x87

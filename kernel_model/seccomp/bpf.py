@@ -15,6 +15,7 @@ from typing import Final
 
 from kernel_model.abi import errno
 from kernel_model.abi import seccomp as abi
+from kernel_model.seccomp import codes
 from kernel_model.types import SyscallError
 
 SockFilter = tuple[int, int, int, int]
@@ -24,33 +25,33 @@ Evaluate = Callable[[int, int, int, tuple[int, int, int, int, int, int], int, in
 """(nr, arch, instruction pointer, arguments, start of the vDSO, end of the vDSO) to the 32-bit action."""
 
 _OPERATIONS: Final = {
-    abi.BPF_ADD: "{a} + {b} & 4294967295",
-    abi.BPF_SUB: "{a} - {b} & 4294967295",
-    abi.BPF_MUL: "{a} * {b} & 4294967295",
-    abi.BPF_DIV: "{a} // {b}",
-    abi.BPF_AND: "{a} & {b}",
-    abi.BPF_OR: "{a} | {b}",
-    abi.BPF_XOR: "{a} ^ {b}",
-    abi.BPF_LSH: "{a} << {b} & 4294967295",
-    abi.BPF_RSH: "{a} >> {b}",
+    codes.ALU_ADD: "{a} + {b} & 4294967295",
+    codes.ALU_SUB: "{a} - {b} & 4294967295",
+    codes.ALU_MUL: "{a} * {b} & 4294967295",
+    codes.ALU_DIV: "{a} // {b}",
+    codes.ALU_AND: "{a} & {b}",
+    codes.ALU_OR: "{a} | {b}",
+    codes.ALU_XOR: "{a} ^ {b}",
+    codes.ALU_LSH: "{a} << {b} & 4294967295",
+    codes.ALU_RSH: "{a} >> {b}",
 }
 """What an operation makes of A and its operand, as Python: unsigned words of 32 bits."""
 _CONDITIONS: Final = {
-    abi.BPF_JEQ: ("{a} == {b}", "{a} != {b}"),
-    abi.BPF_JGT: ("{a} > {b}", "{a} <= {b}"),
-    abi.BPF_JGE: ("{a} >= {b}", "{a} < {b}"),
-    abi.BPF_JSET: ("{a} & {b}", "not {a} & {b}"),
+    codes.JMP_JEQ: ("{a} == {b}", "{a} != {b}"),
+    codes.JMP_JGT: ("{a} > {b}", "{a} <= {b}"),
+    codes.JMP_JGE: ("{a} >= {b}", "{a} < {b}"),
+    codes.JMP_JSET: ("{a} & {b}", "not {a} & {b}"),
 }
 """When a jump is taken, and when it is not."""
-_ARITHMETIC: Final = frozenset(_OPERATIONS) | {code | abi.BPF_X for code in _OPERATIONS}
-_BRANCHES: Final = frozenset(_CONDITIONS) | {code | abi.BPF_X for code in _CONDITIONS}
-_SHIFTS: Final = (abi.BPF_LSH, abi.BPF_RSH)
-_STORES: Final = (abi.BPF_ST, abi.BPF_STX)
-_MEMORY_LOADS: Final = (abi.BPF_LD_MEM, abi.BPF_LDX_MEM)
+_ARITHMETIC: Final = frozenset(_OPERATIONS) | {code | codes.X for code in _OPERATIONS}
+_BRANCHES: Final = frozenset(_CONDITIONS) | {code | codes.X for code in _CONDITIONS}
+_SHIFTS: Final = (codes.ALU_LSH, codes.ALU_RSH)
+_STORES: Final = (codes.ST, codes.STX)
+_MEMORY_LOADS: Final = (codes.LD_MEM, codes.LDX_MEM)
 _ALLOWED: Final = _ARITHMETIC | _BRANCHES | {
-    abi.BPF_LD_W_ABS, abi.BPF_LD_W_LEN, abi.BPF_LDX_W_LEN, abi.BPF_LD_IMM, abi.BPF_LDX_IMM, abi.BPF_LD_MEM,
-    abi.BPF_LDX_MEM, abi.BPF_ST, abi.BPF_STX, abi.BPF_NEG, abi.BPF_JA, abi.BPF_RET_K, abi.BPF_RET_A, abi.BPF_TAX,
-    abi.BPF_TXA,
+    codes.LD_W_ABS, codes.LD_W_LEN, codes.LDX_W_LEN, codes.LD_IMM, codes.LDX_IMM, codes.LD_MEM,
+    codes.LDX_MEM, codes.ST, codes.STX, codes.ALU_NEG, codes.JMP_JA, codes.RET_K, codes.RET_A,
+    codes.MISC_TAX, codes.MISC_TXA,
 }  # fmt: skip
 """kernel/seccomp.c:seccomp_check_filter(). Sockets' filters have more: loads by byte and by half, MOD."""
 _WORDS: Final = {
@@ -62,8 +63,11 @@ _WORDS: Final = {
 """Offset in `struct seccomp_data` to the word there, as Python."""
 _ARCH_OFFSET: Final = 4
 _TESTS: Final[dict[int, Callable[[int, int], object]]] = {
-    abi.BPF_JEQ: operator.eq, abi.BPF_JGT: operator.gt, abi.BPF_JGE: operator.ge, abi.BPF_JSET: operator.and_,
-}  # fmt: skip
+    codes.JMP_JEQ: operator.eq,
+    codes.JMP_JGT: operator.gt,
+    codes.JMP_JGE: operator.ge,
+    codes.JMP_JSET: operator.and_,
+}
 _HEAD: Final = "def evaluate(nr, arch, ip, args, vdso_start, vdso_end):\n"
 _DEPTH_MAX: Final = 40
 _KEPT: Final = 32
@@ -83,19 +87,19 @@ def check_filter(program: Sequence[SockFilter], data_bytes: int) -> None:
         if code not in _ALLOWED:
             raise SyscallError(errno.EINVAL)
         rest = length - at - 1
-        if code == abi.BPF_LD_W_ABS:
+        if code == codes.LD_W_ABS:
             bad = k >= data_bytes or bool(k & 3)
         elif code in _BRANCHES:
             bad = jt >= rest or jf >= rest
-        elif code == abi.BPF_JA:
+        elif code == codes.JMP_JA:
             bad = k >= rest
         elif code in _STORES or code in _MEMORY_LOADS:
             bad = k >= abi.BPF_MEMWORDS
         else:
-            bad = (code == abi.BPF_DIV and not k) or (code in _SHIFTS and k >= 32)
+            bad = (code == codes.ALU_DIV and not k) or (code in _SHIFTS and k >= 32)
         if bad:
             raise SyscallError(errno.EINVAL)
-    if program[-1][0] not in (abi.BPF_RET_K, abi.BPF_RET_A):
+    if program[-1][0] not in (codes.RET_K, codes.RET_A):
         raise SyscallError(errno.EINVAL)
     _check_load_and_stores(program)
 
@@ -115,7 +119,7 @@ def _check_load_and_stores(program: Sequence[SockFilter]) -> None:
         elif code in _MEMORY_LOADS:
             if not valid >> k & 1:
                 raise SyscallError(errno.EINVAL)
-        elif code == abi.BPF_JA:
+        elif code == codes.JMP_JA:
             masks[at + 1 + k] &= valid
             valid = every
         elif code in _BRANCHES:
@@ -132,21 +136,21 @@ def converted_length(program: Sequence[SockFilter]) -> int:
     length = 3  # A, X and the context are set first
     for code, jt, jf, k in program:
         length += 1
-        if code == abi.BPF_RET_K:
+        if code == codes.RET_K:
             length += 1
-        elif code == abi.BPF_DIV | abi.BPF_X:
+        elif code == codes.ALU_DIV | codes.X:
             length += 4
         elif code in _BRANCHES:
-            if not code & abi.BPF_X and k >> 31:
+            if not code & codes.X and k >> 31:
                 length += 1  # a constant that would be negative goes through a register
-            if jf and (jt or code & ~abi.BPF_X == abi.BPF_JSET):
+            if jf and (jt or code & ~codes.X == codes.JMP_JSET):
                 length += 1
     return length
 
 
 def data_length(program: Sequence[SockFilter]) -> int:
     """What BPF_LEN tells a program: the size of `struct seccomp_data` that it was written for (bytes)."""
-    if any(code == abi.BPF_LD_W_ABS and k >= abi.SECCOMP_DATA_BYTES for code, _, _, k in program):
+    if any(code == codes.LD_W_ABS and k >= abi.SECCOMP_DATA_BYTES for code, _, _, k in program):
         return abi.SECCOMP_DATA_WITH_BOUNDS_BYTES
     return abi.SECCOMP_DATA_BYTES
 
@@ -160,16 +164,16 @@ def always_allows(program: Sequence[SockFilter], number: int, arch: int) -> bool
     while True:
         code, jt, jf, k = program[at]
         at += 1
-        if code == abi.BPF_LD_W_ABS and k <= _ARCH_OFFSET:
+        if code == codes.LD_W_ABS and k <= _ARCH_OFFSET:
             a = arch if k else number
         elif code in _TESTS:
             at += jt if _TESTS[code](a, k) else jf
-        elif code == abi.BPF_JA:
+        elif code == codes.JMP_JA:
             at += k
-        elif code == abi.BPF_AND:
+        elif code == codes.ALU_AND:
             a &= k
         else:
-            return code == abi.BPF_RET_K and k == abi.SECCOMP_RET_ALLOW
+            return code == codes.RET_K and k == abi.SECCOMP_RET_ALLOW
 
 
 # -- what it computes -------------------------------------------------------------------------------------------------
@@ -238,14 +242,14 @@ class _Tree:
             raise _TooLarge
         while True:
             code, jt, jf, k = self._program[at]
-            if code == abi.BPF_RET_K:
+            if code == codes.RET_K:
                 self._emit(depth, f"return {k}")
                 return
-            if code == abi.BPF_RET_A:
+            if code == codes.RET_A:
                 self._emit(depth, f"return {state.a}")
                 return
             at += 1
-            if code == abi.BPF_JA:
+            if code == codes.JMP_JA:
                 at += k
             elif code in _BRANCHES:
                 at = self._branch(at, (code, jt, jf, k), state, depth)
@@ -262,49 +266,49 @@ class _Tree:
             state.a = self._keep(depth, state.a)
         if live & 2 and state.x[0] == "(":
             state.x = self._keep(depth, state.x)
-        taken, not_taken = _CONDITIONS[code & ~abi.BPF_X]
+        taken, not_taken = _CONDITIONS[code & ~codes.X]
         condition, far, near = (taken, jt, jf) if jt > jf else (not_taken, jf, jt)
-        operand = state.x if code & abi.BPF_X else str(k)
+        operand = state.x if code & codes.X else str(k)
         self._emit(depth, f"if {condition.format(a=state.a, b=operand)}:")
         self._path(at + far, state.copy(), depth + 1)
         return at + near
 
     def _straight(self, code: int, k: int, state: _State, depth: int) -> None:
         """Write out what is no jump."""
-        if code == abi.BPF_LD_W_ABS:
+        if code == codes.LD_W_ABS:
             state.a = _WORDS[k]
-        elif code == abi.BPF_LD_IMM:
+        elif code == codes.LD_IMM:
             state.a = str(k)
-        elif code == abi.BPF_LDX_IMM:
+        elif code == codes.LDX_IMM:
             state.x = str(k)
-        elif code == abi.BPF_LD_W_LEN:
+        elif code == codes.LD_W_LEN:
             state.a = str(self._data_length)
-        elif code == abi.BPF_LDX_W_LEN:
+        elif code == codes.LDX_W_LEN:
             state.x = str(self._data_length)
-        elif code == abi.BPF_TAX:
+        elif code == codes.MISC_TAX:
             state.x = state.a
-        elif code == abi.BPF_TXA:
+        elif code == codes.MISC_TXA:
             state.a = state.x
-        elif code == abi.BPF_ST:
+        elif code == codes.ST:
             state.memory[k] = state.a
-        elif code == abi.BPF_STX:
+        elif code == codes.STX:
             state.memory[k] = state.x
-        elif code == abi.BPF_LD_MEM:
+        elif code == codes.LD_MEM:
             state.a = state.memory[k]
-        elif code == abi.BPF_LDX_MEM:
+        elif code == codes.LDX_MEM:
             state.x = state.memory[k]
-        elif code == abi.BPF_NEG:
+        elif code == codes.ALU_NEG:
             state.a = self._keep(depth, f"-{state.a} & 4294967295")
         else:
-            if code == abi.BPF_DIV | abi.BPF_X:
+            if code == codes.ALU_DIV | codes.X:
                 self._emit(depth, f"if not {state.x}: return 0")
-            state.a = self._keep(depth, _arithmetic(code, state.a, state.x if code & abi.BPF_X else str(k)))
+            state.a = self._keep(depth, _arithmetic(code, state.a, state.x if code & codes.X else str(k)))
 
 
 def _arithmetic(code: int, a: str, operand: str) -> str:
     """The new A. A shift by X takes five bits of it (kernel/bpf/core.c:___bpf_prog_run())."""
-    operation = code & ~abi.BPF_X
-    if operation in _SHIFTS and code & abi.BPF_X:
+    operation = code & ~codes.X
+    if operation in _SHIFTS and code & codes.X:
         operand = f"({operand} & 31)"
     return _OPERATIONS[operation].format(a=a, b=operand)
 
@@ -314,27 +318,27 @@ def _live(program: Program) -> list[int]:
     live = [0] * len(program)
     for at in range(len(program) - 1, -1, -1):
         code, jt, jf, k = program[at]
-        if code == abi.BPF_RET_K:
+        if code == codes.RET_K:
             continue
-        if code == abi.BPF_RET_A:
+        if code == codes.RET_A:
             live[at] = 1
             continue
         after = live[at + 1]
-        if code == abi.BPF_JA:
+        if code == codes.JMP_JA:
             after = live[at + 1 + k]
         elif code in _BRANCHES:
-            after = live[at + 1 + jt] | live[at + 1 + jf] | (3 if code & abi.BPF_X else 1)
+            after = live[at + 1 + jt] | live[at + 1 + jf] | (3 if code & codes.X else 1)
         elif code in _ARITHMETIC:
-            after |= 3 if code & abi.BPF_X else 1
-        elif code == abi.BPF_TAX:
+            after |= 3 if code & codes.X else 1
+        elif code == codes.MISC_TAX:
             after = 1 | (after & 1)
-        elif code == abi.BPF_TXA:
+        elif code == codes.MISC_TXA:
             after = 2 | (after & 2)
-        elif code in (abi.BPF_ST, abi.BPF_NEG):
+        elif code in (codes.ST, codes.ALU_NEG):
             after |= 1
-        elif code == abi.BPF_STX:
+        elif code == codes.STX:
             after |= 2
-        elif code in (abi.BPF_LDX_IMM, abi.BPF_LDX_MEM, abi.BPF_LDX_W_LEN):
+        elif code in (codes.LDX_IMM, codes.LDX_MEM, codes.LDX_W_LEN):
             after &= 1
         else:
             after &= 2
@@ -347,7 +351,7 @@ def _blocks(program: Program) -> str:
     length = data_length(program)
     targets = {0}
     for at, (code, jt, jf, k) in enumerate(program, 1):
-        if code == abi.BPF_JA:
+        if code == codes.JMP_JA:
             targets.add(at + k)
         elif code in _BRANCHES:
             targets |= {at + jt, at + jf}
@@ -360,38 +364,38 @@ def _blocks(program: Program) -> str:
         if ended:
             continue
         if code in _BRANCHES:
-            condition = _CONDITIONS[code & ~abi.BPF_X][0].format(a="a", b="x" if code & abi.BPF_X else k)
+            condition = _CONDITIONS[code & ~codes.X][0].format(a="a", b="x" if code & codes.X else k)
             lines.append(f"  at = {at + 1 + jt} if {condition} else {at + 1 + jf}")
-        elif code == abi.BPF_JA:
+        elif code == codes.JMP_JA:
             lines.append(f"  at = {at + 1 + k}")
         else:
             lines.append("  " + _statement(code, k, length))
-        ended = code in _BRANCHES or code in (abi.BPF_JA, abi.BPF_RET_K, abi.BPF_RET_A)
+        ended = code in _BRANCHES or code in (codes.JMP_JA, codes.RET_K, codes.RET_A)
     return _HEAD + "\n".join(lines)
 
 
 def _statement(code: int, k: int, length: int) -> str:
     """One instruction that is no jump, on the variables a, x and m0 to m15."""
     if code in _ARITHMETIC:
-        text = f"a = {_arithmetic(code, 'a', 'x' if code & abi.BPF_X else str(k))}"
-        return f"if not x: return 0\n  {text}" if code == abi.BPF_DIV | abi.BPF_X else text
-    if code == abi.BPF_LD_W_ABS:
+        text = f"a = {_arithmetic(code, 'a', 'x' if code & codes.X else str(k))}"
+        return f"if not x: return 0\n  {text}" if code == codes.ALU_DIV | codes.X else text
+    if code == codes.LD_W_ABS:
         return f"a = {_WORDS[k]}"
     return _STATEMENTS[code].format(k=k, length=length)
 
 
 _STATEMENTS: Final = {
-    abi.BPF_RET_K: "return {k}",
-    abi.BPF_RET_A: "return a",
-    abi.BPF_LD_IMM: "a = {k}",
-    abi.BPF_LDX_IMM: "x = {k}",
-    abi.BPF_LD_W_LEN: "a = {length}",
-    abi.BPF_LDX_W_LEN: "x = {length}",
-    abi.BPF_LD_MEM: "a = m{k}",
-    abi.BPF_LDX_MEM: "x = m{k}",
-    abi.BPF_ST: "m{k} = a",
-    abi.BPF_STX: "m{k} = x",
-    abi.BPF_TAX: "x = a",
-    abi.BPF_TXA: "a = x",
-    abi.BPF_NEG: "a = -a & 4294967295",
+    codes.RET_K: "return {k}",
+    codes.RET_A: "return a",
+    codes.LD_IMM: "a = {k}",
+    codes.LDX_IMM: "x = {k}",
+    codes.LD_W_LEN: "a = {length}",
+    codes.LDX_W_LEN: "x = {length}",
+    codes.LD_MEM: "a = m{k}",
+    codes.LDX_MEM: "x = m{k}",
+    codes.ST: "m{k} = a",
+    codes.STX: "m{k} = x",
+    codes.MISC_TAX: "x = a",
+    codes.MISC_TXA: "a = x",
+    codes.ALU_NEG: "a = -a & 4294967295",
 }

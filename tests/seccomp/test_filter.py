@@ -186,7 +186,7 @@ def test_all_filters_of_all_tasks_have_a_limit(calls: Calls) -> None:
     """A crowd of tasks can't fill the host's memory with programs; what ends gives its room back."""
     kernel = calls.model.kernel
     program = fprog(calls, [(0x06, 0, 0, abi.SECCOMP_RET_ALLOW)] * 4000)
-    tasks = []
+    tasks: list[Task] = []
     first = calls.task
     try:
         while len(tasks) < 20:
