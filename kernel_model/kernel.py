@@ -9,6 +9,7 @@ from kernel_model.events import EventStream
 from kernel_model.futex import FutexTable
 from kernel_model.sched import Scheduler
 from kernel_model.syscalls.table import SyscallTable
+from kernel_model.types import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 # kernel/fork.c: a stack of four pages for each, in an eighth of the memory
 _MIN_THREADS: Final = 20
+_LOWMEM_PART: Final = 25
+_EP_ITEM_COST_BYTES: Final = 184
 _FRAMES_PER_THREAD: Final = 4 * 8
 
 
@@ -140,6 +143,8 @@ class Kernel:
         """Processes that had ended when the machine did, and that no parent could have waited for (`audit`)."""
         self.max_threads = max(_MIN_THREADS, frames.total_frames // _FRAMES_PER_THREAD)
         """No more tasks than this; a machine with little memory can't keep many (kernel/fork.c:set_max_threads())."""
+        self.max_user_watches = frames.total_frames // _LOWMEM_PART * PAGE_SIZE // _EP_ITEM_COST_BYTES
+        """How many files the epoll sets of one user may watch together (fs/eventpoll.c:eventpoll_init())."""
         self.any_stopped = False
         """Some process has been stopped by a signal."""
         self.stuck = -1

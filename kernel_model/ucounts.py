@@ -14,14 +14,17 @@ if TYPE_CHECKING:
 
 
 class UserCounts:
-    """Of one real user id. `processes`: tasks, until they are waited for; `sigpending`: queued signals and timers."""
+    """Of one real user id. `processes`: tasks, until they are waited for; `sigpending`: queued signals and timers;
+    `epoll_watches`: files in epoll sets.
+    """
 
-    __slots__ = ("processes", "sigpending", "uid")
+    __slots__ = ("epoll_watches", "processes", "sigpending", "uid")
 
     def __init__(self, uid: int) -> None:
         self.uid = uid
         self.processes = 0
         self.sigpending = 0
+        self.epoll_watches = 0
 
 
 def alloc_ucounts(kernel: Kernel, uid: int) -> UserCounts:
@@ -34,7 +37,7 @@ def alloc_ucounts(kernel: Kernel, uid: int) -> UserCounts:
 
 def put_ucounts(kernel: Kernel, counts: UserCounts) -> None:
     """Forget a user who has nothing any more: a program may have been any of four thousand million."""
-    if not counts.processes and not counts.sigpending:
+    if not counts.processes and not counts.sigpending and not counts.epoll_watches:
         kernel.ucounts.pop(counts.uid, None)
 
 

@@ -18,9 +18,11 @@ from kernel_model.fs.anon import anon_inode
 from kernel_model.fs.file import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM, File, noop_llseek
 from kernel_model.mm.uaccess import put_user
 from kernel_model.types import SyscallError
+from kernel_model.ucounts import put_ucounts
 from kernel_model.wait import WaitQueue
 
 if TYPE_CHECKING:
+    from kernel_model.fs.anon import AnonInode
     from kernel_model.task import Task
 
 EPOLLEXCLUSIVE: Final = 1 << 28
@@ -79,7 +81,9 @@ class EpollItem:
 class EpollFile(File):
     """A set (`struct eventpoll`). `items`: by file and descriptor; `ready`: those to look at, oldest first."""
 
-    __slots__ = ("host_items", "items", "poll_wait", "ready", "wq")
+    __slots__ = ("host_items", "items", "poll_wait", "ready", "ucounts", "wq")
+
+    inode: AnonInode
 
     llseek = noop_llseek
 
@@ -88,14 +92,19 @@ class EpollFile(File):
         self.items: dict[tuple[File, int], EpollItem] = {}
         self.ready: dict[EpollItem, None] = {}
         self.host_items: dict[EpollItem, None] = {}
+        self.ucounts = task.ucounts
+        """Whose limit its items count for."""
         self.wq = WaitQueue()
         """Tasks in epoll_wait(2); `poll_wait`: who polls the set itself."""
         self.poll_wait = WaitQueue()
 
     # -- changing the set ---------------------------------------------------------------------------------------------
     def insert(self, task: Task, file: File, fd: int, events: int, data: int) -> None:
-        """EPOLL_CTL_ADD. ELOOP, EINVAL for a file that too many ways lead to (ep_insert())."""
+        """EPOLL_CTL_ADD. ELOOP, ENOSPC, EINVAL for a file that too many ways lead to (ep_insert())."""
         self._check_loops(file)
+        counts = self.ucounts
+        if counts.epoll_watches >= task.kernel.max_user_watches:
+            raise SyscallError(errno.ENOSPC)
         item = EpollItem(self, file, fd, events, data)
         if file.f_ep is None:
             file.f_ep = []
@@ -103,6 +112,7 @@ class EpollFile(File):
         if _too_many_ways(file):
             file.f_ep.remove(item)
             raise SyscallError(errno.EINVAL)
+        counts.epoll_watches += 1
         self.items[file, fd] = item
         item.queues = file.poll_queues()
         for queue in item.queues:
@@ -147,6 +157,8 @@ class EpollFile(File):
         if item.file.f_ep is not None:
             item.file.f_ep.remove(item)
         del self.items[item.file, item.fd]
+        self.ucounts.epoll_watches -= 1
+        put_ucounts(self.inode.i_sb.kernel, self.ucounts)
         self.ready.pop(item, None)
         self._forget_host(item)
 

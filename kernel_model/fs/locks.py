@@ -49,8 +49,8 @@ class FileLockContext:
     __slots__ = ("flock", "posix", "waiters")
 
     def __init__(self) -> None:
-        self.flock: dict[File, int] = {}
-        """flock(2): F_RDLCK or F_WRLCK by description."""
+        self.flock: dict[File, Range] = {}
+        """flock(2): of the whole file, by description."""
         self.posix: dict[Owner, list[Range]] = {}
         """Each owner's ranges: sorted, apart from each other, and merged where they touch and agree in type."""
         self.waiters = WaitQueue()
@@ -145,7 +145,7 @@ def _would_deadlock(task: Task, owner: Owner, blocker: Owner) -> bool:
     return False
 
 
-def flock_lock(inode: Inode, file: File, kind: int, *, wait: bool) -> None:
+def flock_lock(inode: Inode, file: File, pid: int, kind: int, *, wait: bool) -> None:
     """flock(2): F_RDLCK, F_WRLCK or F_UNLCK for the whole file, held by the description.
 
     A lock of another type is given up before the new one is asked for, so EAGAIN leaves none
@@ -153,17 +153,18 @@ def flock_lock(inode: Inode, file: File, kind: int, *, wait: bool) -> None:
     """
     locks = context(inode)
     held = locks.flock
-    if held.get(file) == kind:
+    mine = held.get(file)
+    if mine is not None and mine.type == kind:
         return
     if held.pop(file, None) is not None:
         locks.waiters.wake()
     if kind == F_UNLCK:
         return
-    if held and (kind == F_WRLCK or F_WRLCK in held.values()):
+    if held and (kind == F_WRLCK or any(other.type == F_WRLCK for other in held.values())):
         if wait:
             raise Blocked(queues=(locks.waiters,))
         raise SyscallError(errno.EAGAIN)
-    held[file] = kind
+    held[file] = Range(0, OFFSET_MAX, kind, pid)
 
 
 def locks_remove_posix(inode: Inode, owner: Owner) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from kernel_model.abi import errno
 from kernel_model.abi.mount import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_RELATIME
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
         def make_root(self, kernel: Kernel) -> Inode:
             """Its root."""
+
+
+INTERNAL_MOUNT_ID: Final = 15
+"""What /proc says that files are on which are in no directory: one of the mounts that the kernel makes first."""
 
 
 class Bind(NamedTuple):
@@ -54,7 +58,7 @@ class MountNamespace:
 
     def __init__(self) -> None:
         self.mounts: list[Mount] = []
-        self._next_id = 1
+        self._next_id = INTERNAL_MOUNT_ID + 1
         self._next_dev = 1
 
     @property

@@ -68,6 +68,29 @@ def _stat(task: Task) -> bytes:
     )
 
 
+def _locks(task: Task) -> bytes:
+    from kernel_model.fs.procfs_locks import locks
+
+    return locks(task)
+
+
+def _vmstat(task: Task) -> bytes:
+    """Pages, and faults of the processes that there are; of the many counters those that the model keeps."""
+    # QUIRK: /proc/vmstat has only the counters that the model keeps, and counts no faults of processes that have ended.
+    kernel = task.kernel
+    frames = kernel.frames
+    used = frames.total_frames - frames.free_frames
+    cached = min(used, sum(cache.nrpages for cache in frames.caches if hasattr(cache, "nrpages")))
+    spaces = {other.mm for other in kernel.tasks.values() if other.exit_code is None}
+    faults = sum(mm.min_flt for mm in spaces)
+    values = (
+        (b"nr_free_pages", frames.free_frames), (b"nr_anon_pages", used - cached), (b"nr_mapped", cached),
+        (b"nr_file_pages", cached), (b"nr_dirty", 0), (b"nr_writeback", 0), (b"nr_shmem", 0), (b"pgpgin", 0),
+        (b"pgpgout", 0), (b"pswpin", 0), (b"pswpout", 0), (b"pgfault", faults), (b"pgmajfault", 0),
+    )  # fmt: skip
+    return b"".join(b"%s %d\n" % value for value in values)
+
+
 def _meminfo(task: Task) -> bytes:
     """Memory in KiB; what the model does not count is 0."""
     frames = task.kernel.frames
@@ -135,6 +158,7 @@ def make_root(kernel: Kernel) -> Inode:
         b"cpuinfo": text_node(_cpuinfo),
         b"filesystems": constant(_filesystems()),
         b"loadavg": text_node(_loadavg),
+        b"locks": text_node(_locks),
         b"meminfo": text_node(_meminfo),
         b"mounts": link_node(lambda task: b"self/mounts"),
         b"stat": text_node(_stat),
@@ -142,6 +166,7 @@ def make_root(kernel: Kernel) -> Inode:
         b"sys": sys_node(kernel),
         b"uptime": text_node(_uptime),
         b"version": constant(_version()),
+        b"vmstat": text_node(_vmstat),
     }
     root = ProcRoot(sb, entries, ino=_ROOT_INO)
     root.i_nlink = 3

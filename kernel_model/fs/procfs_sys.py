@@ -149,6 +149,7 @@ def sys_node(kernel: Kernel) -> Node:
     fs_settings = {
         b"aio-max-nr": _fixed(65536),
         b"aio-nr": _fixed(0),
+        b"epoll": dir_node({b"max_user_watches": _fixed(kernel.max_user_watches)}),
         b"file-max": _fixed(FILE_MAX),
         b"file-nr": text_node(lambda task: b"%d\t0\t%d\n" % (_open_files(task.kernel), FILE_MAX)),
         b"lease-break-time": _fixed(45),

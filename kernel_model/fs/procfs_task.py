@@ -13,6 +13,7 @@ from kernel_model.fs import procfs_mounts as mounts
 from kernel_model.fs import procfs_sched as turns
 from kernel_model.fs import procfs_status as tell
 from kernel_model.fs.inode import DirEntry, Inode
+from kernel_model.fs.mount import INTERNAL_MOUNT_ID
 from kernel_model.fs.namei import file_path
 from kernel_model.fs.names import file_name, path_name
 from kernel_model.fs.pseudo import S_IFDIR, S_IFLNK, S_IFREG, KernelSuperBlock, PseudoInode, TextInode
@@ -400,8 +401,12 @@ def _fdinfo(target: Task, fd: int, task: Task) -> bytes:
     flags = target.kernel.arch.open_flags_to_user(file.f_flags)
     if fd in target.files.cloexec:
         flags |= O_CLOEXEC
-    mnt_id = file.f_path.mnt.mnt_id if file.f_path is not None else 0
+    mnt_id = file.f_path.mnt.mnt_id if file.f_path is not None else INTERNAL_MOUNT_ID
     head = b"pos:\t%d\nflags:\t0%o\nmnt_id:\t%d\nino:\t%d\n" % (file.f_pos, flags, mnt_id, file.inode.i_ino)
+    if file.inode.locks:
+        from kernel_model.fs.procfs_locks import fd_locks
+
+        head += fd_locks(target, file)
     return head + file.show_fdinfo(task)
 
 

@@ -224,7 +224,7 @@ def sys_flock(task: Task, fd: UFd, cmd: FlockCmd) -> int:
     file = fdget(task, fd)
     if kind != abi.F_UNLCK and not (file.readable or file.writable):
         raise SyscallError(errno.EBADF)
-    flock_lock(file.inode, file, kind, wait=not cmd & abi.LOCK_NB)
+    flock_lock(file.inode, file, task.tgid, kind, wait=not cmd & abi.LOCK_NB)
     return 0
 
 
