@@ -1,4 +1,5 @@
-"""Renew what the documents collect from the source: the quirks in README.md, and docs/syscalls.md.
+"""Renew what the documents collect from the source: the quirks in README.md, docs/syscalls.md, and the layouts in
+docs/data-pages.md.
 
 `make docs` runs it; a test compares.
 """
@@ -14,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("emu", "kernel_model", "loader", "vdso_image")
 README = ROOT / "README.md"
 SYSCALLS = ROOT / "docs" / "syscalls.md"
+DATA_PAGES = ROOT / "docs" / "data-pages.md"
 _QUIRK = re.compile(r"^\s*# QUIRK: (.*)$")
 
 
@@ -52,10 +54,24 @@ def syscalls() -> str:
     )
 
 
+def data_pages() -> str:
+    """docs/data-pages.md as it should be: with the structs' layouts."""
+    from vdso_image.data_pages import LAYOUTS
+
+    heads = [f"`struct {layout.name}` of `{layout.mapping}`" for layout in LAYOUTS]
+    rows = ["| offset | " + " | ".join(heads) + " | |", "|---|" + "---|" * (len(heads) + 1)]
+    for fields in zip(*(layout.fields for layout in LAYOUTS), strict=True):
+        places = {layout.offsets()[field.name] for layout, field in zip(LAYOUTS, fields, strict=True)}
+        names = [f"`{'s' if field.code == 'i' else 'u'}32 {field.name}`" for field in fields]
+        rows.append(f"| {places.pop()} | {' | '.join(names)} | {fields[0].text} |")
+    return replaced(DATA_PAGES.read_text(), "layout", "\n" + "\n".join(rows) + "\n\n")
+
+
 def main() -> None:
-    """Write both."""
+    """Write them."""
     README.write_text(readme())
     SYSCALLS.write_text(syscalls())
+    DATA_PAGES.write_text(data_pages())
 
 
 if __name__ == "__main__":

@@ -147,11 +147,17 @@ class DataPages:
         self._tell_offset()
 
     def copy_process(self, task: Task, child: Task) -> None:
-        """`child` is a new task of `task`'s, with an address space that is another or the same."""
-        if child.mm is not task.mm and task.mm.data is not None:
-            self._fork_mapping(child.mm, task.mm.data)
+        """`child` is a new task of `task`'s, with an address space that is another or the same.
+
+        In another it has the place that `task` has: it may return from a signal handler to code that has read it.
+        """
         child.data_offset = 0
-        self._take_slot(child)
+        if child.mm is task.mm:
+            self._take_slot(child)
+        else:
+            if task.mm.data is not None:
+                self._fork_mapping(child.mm, task.mm.data)
+            self._take_slot(child, task.data_offset)
         if self._per_thread:
             self._write(child)
 
@@ -163,22 +169,24 @@ class DataPages:
             assert isinstance(data.space, ThreadSpace)
             data.space.free.append(offset)
 
-    def _take_slot(self, task: Task) -> None:
-        """Give the thread a place in its process's pages, if there is one."""
+    def _take_slot(self, task: Task, offset: int = 0) -> None:
+        """Give the thread a place in its process's pages, if there is one: at `offset`, in pages that nobody uses."""
         data = task.mm.data
         if not self._per_thread or data is None or not data.start:
             return
         space = data.space
         assert isinstance(space, ThreadSpace)
-        if space.free:
-            task.data_offset = space.free.pop()
-        elif space.used < self.size_bytes:
-            try:
-                space.get_frame(self.size_bytes - space.used - 1 >> PAGE_SHIFT)
-            except SyscallError:
+        if not space.free:
+            end = offset or space.used + self._stride
+            if end > self.size_bytes:
                 return
-            space.used += self._stride
-            task.data_offset = space.used
+            space.free += range(space.used + self._stride, end + 1, self._stride)
+            space.used = end
+        try:
+            space.get_frame(self.size_bytes - space.free[-1] >> PAGE_SHIFT)
+        except SyscallError:
+            return
+        task.data_offset = space.free.pop()
 
     def changed(self, task: Task) -> None:
         """Something that its data tell is another now. What a CPU's tell of it is written when it is on the CPU."""

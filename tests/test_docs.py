@@ -79,6 +79,10 @@ def test_the_table_of_calls_is_up_to_date() -> None:
     assert collect.SYSCALLS.read_text() == collect.syscalls(), "run `make docs`"
 
 
+def test_the_layouts_of_the_data_pages_are_up_to_date() -> None:
+    assert collect.DATA_PAGES.read_text() == collect.data_pages(), "run `make docs`"
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):

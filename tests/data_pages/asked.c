@@ -1,12 +1,16 @@
 /* Each of the vDSO's eight functions is called again and again, and what it says is compared with what the kernel says.
  * Around each call are calls that nobody has, which tell a test what is to come and what came out. On the CPU that the
- * caller begins on another process runs, with other numbers. */
+ * caller begins on another process runs, with other numbers. The caller is no process's first thread.
+ *
+ * With an argument the handler of a signal makes a child, which returns from it as its parent does. */
 #define _GNU_SOURCE
 #include "../../guests/src/vdso/lookup.h"
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define NEXT -1001   /* (function, trial) is about to be called */
@@ -24,26 +28,22 @@ static void go_to(unsigned long mask)
     syscall(SYS_sched_setaffinity, 0, sizeof mask, &mask);
 }
 
+static int forks;
+static volatile pid_t child = -1; /* of the handler's; 0 in it */
+
 /* A signal takes the task to CPU 1, and lets the other process have CPU 0 meanwhile. */
 static void handler(int number)
 {
     (void)number;
+    if (forks && (child = fork()))
+        waitpid(child, 0, 0);
     go_to(2);
     sched_yield();
 }
 
-int main(void)
+static void *ask(void *unused)
 {
-    struct sigaction action = { .sa_handler = handler };
-    sigaction(SIGUSR1, &action, 0);
-    pid_t other = fork();
-    if (!other) {
-        go_to(1);
-        syscall(SYS_setresgid, 11, 12, 12);
-        syscall(SYS_setresuid, 13, 14, 14);
-        for (;;)
-            sched_yield();
-    }
+    (void)unused;
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
         int (*function)(void) = vdso_function(calls[i].name);
         for (long trial = 0; trial < TRIALS; trial++) {
@@ -53,7 +53,29 @@ int main(void)
             syscall(SYS_write, NEXT, i, trial);
             int told = function();
             syscall(SYS_write, RESULT, i, told != syscall(calls[i].number));
+            if (!child)
+                _exit(0);
         }
     }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    (void)argv;
+    struct sigaction action = { .sa_handler = handler };
+    pthread_t thread;
+    forks = argc > 1;
+    sigaction(SIGUSR1, &action, 0);
+    pid_t other = fork();
+    if (!other) {
+        go_to(1);
+        syscall(SYS_setresgid, 11, 12, 12);
+        syscall(SYS_setresuid, 13, 14, 14);
+        for (;;)
+            sched_yield();
+    }
+    pthread_create(&thread, 0, ask, 0);
+    pthread_join(thread, 0);
     return kill(other, SIGKILL);
 }
