@@ -32,15 +32,13 @@ _PENALTY_INSNS: Final = 4
 class SeccompFilter:
     """One installed program (`struct seccomp_filter`). Newer filters point to older ones; many tasks share them."""
 
-    __slots__ = ("evaluate", "length", "log", "notif", "prev", "program", "users", "wait_killable_recv")
+    __slots__ = ("evaluate", "length", "notif", "prev", "program", "users", "wait_killable_recv")
 
     def __init__(self, program: Program, flags: int) -> None:
         self.program = program
         self.evaluate: Evaluate = compile_filter(program)
         self.length = converted_length(program)
         """In instructions of eBPF."""
-        self.log = bool(flags & abi.SECCOMP_FILTER_FLAG_LOG)
-        """Actions other than ALLOW are to be logged."""
         self.wait_killable_recv = bool(flags & abi.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)
         self.prev: SeccompFilter | None = None
         self.notif: Notification | None = None

@@ -28,7 +28,7 @@ def actions_logged(task: Task) -> bytes:
     return b" ".join(name for name in _NAMES[:-1] if logged is None or name in logged) + b"\n"
 
 
-# QUIRK: What seccomp logs goes nowhere, whatever /proc/sys/kernel/seccomp/actions_logged says: there is no audit log.
+# QUIRK: There is no audit log: what seccomp does is an event on the stream, whatever actions_logged in /proc/sys says.
 def set_actions_logged(task: Task, data: bytes) -> None:
     """A line of names; what follows two spaces is not looked at. EPERM; EINVAL for ALLOW and unknown names."""
     if not task.cred.capable(CAP_SYS_ADMIN):
