@@ -62,7 +62,7 @@ class CpuAccount:
         now_ns = self.read()
         turn_ns = now_ns - self.since_ns
         self.since_ns = now_ns
-        self._kernel.current.sum_exec_runtime_ns += (
+        self._kernel.current.se.sum_exec_runtime_ns += (
             turn_ns if turn_ns < _LONG_TURN_NS else self._corrected(turn_ns, now_ns)
         )
 
@@ -74,9 +74,9 @@ class CpuAccount:
         """Charge the running task for its turn until now: what it has used in all (ns)."""
         now_ns = self.read()
         task = self._kernel.current
-        task.sum_exec_runtime_ns += self._corrected(now_ns - self.since_ns, now_ns)
+        task.se.sum_exec_runtime_ns += self._corrected(now_ns - self.since_ns, now_ns)
         self.since_ns = now_ns
-        return task.sum_exec_runtime_ns
+        return task.se.sum_exec_runtime_ns
 
     def _corrected(self, turn_ns: int, now_ns: int) -> int:
         """What of a turn that ends at `now_ns` was CPU time."""
@@ -107,8 +107,8 @@ def runtime_ns(kernel: Kernel, owner: Task | SignalStruct) -> int:
     if owner is current or owner is current.signal:
         kernel.account.settle()
     if isinstance(owner, Task):
-        return owner.sum_exec_runtime_ns
-    return owner.sum_sched_runtime_ns + sum(task.sum_exec_runtime_ns for task in threads_of(kernel, owner))
+        return owner.se.sum_exec_runtime_ns
+    return owner.sum_sched_runtime_ns + sum(task.se.sum_exec_runtime_ns for task in threads_of(kernel, owner))
 
 
 def split(total_ns: int) -> tuple[int, int]:
@@ -164,7 +164,7 @@ def thread_usage(task: Task) -> Usage:
     """getrusage(RUSAGE_THREAD)."""
     # QUIRK: Page faults are counted by process: each thread of it is told those of all.
     kernel = task.kernel
-    usage = Usage(runtime_ns(kernel, task), task.nvcsw, task.nivcsw, _min_flt(task.signal, task.mm))
+    usage = Usage(runtime_ns(kernel, task), task.se.nvcsw, task.se.nivcsw, _min_flt(task.signal, task.mm))
     usage.maxrss_pages = _maxrss_pages(task.signal, task.mm)
     return usage
 
@@ -174,8 +174,8 @@ def process_usage(kernel: Kernel, signal: SignalStruct) -> Usage:
     nvcsw, nivcsw = signal.nvcsw, signal.nivcsw
     threads = threads_of(kernel, signal)
     for task in threads:
-        nvcsw += task.nvcsw
-        nivcsw += task.nivcsw
+        nvcsw += task.se.nvcsw
+        nivcsw += task.se.nivcsw
     mm = threads[0].mm if threads else None
     usage = Usage(runtime_ns(kernel, signal), nvcsw, nivcsw, _min_flt(signal, mm))
     usage.maxrss_pages = _maxrss_pages(signal, mm)
@@ -218,6 +218,6 @@ def exit_task(task: Task) -> None:
     signal = task.signal
     if task is task.kernel.current:
         task.kernel.account.settle()
-    signal.sum_sched_runtime_ns += task.sum_exec_runtime_ns
-    signal.nvcsw += task.nvcsw
-    signal.nivcsw += task.nivcsw
+    signal.sum_sched_runtime_ns += task.se.sum_exec_runtime_ns
+    signal.nvcsw += task.se.nvcsw
+    signal.nivcsw += task.se.nivcsw

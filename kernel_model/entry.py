@@ -65,7 +65,6 @@ class EntryPath:
         self._enter_handler = kernel.cpu.enter_handler
         self._cpu = kernel.cpu
         self._data_pages = kernel.data_pages
-        self._account = kernel.account
         self._switch = self._switch_to
         kernel.account.ask_for_turns(self._charge_turns)
         self._insn_bytes = kernel.arch.SYSCALL_INSTRUCTION_BYTES
@@ -126,16 +125,20 @@ class EntryPath:
             self._block(task, BlockedCall(handler, number, (a0, a1, a2, a3, a4, a5), blocked, made, pc, sp))
             return
         except KeepRegisters:
-            if not self._call_is_over(task, number, made, (a0, a1, a2, a3, a4, a5), None):
-                self._schedule()
+            if self._events.active or self.kernel.signal_work:
+                if not self._call_is_over(task, number, made, (a0, a1, a2, a3, a4, a5), None):
+                    self._schedule()
             return
         except TaskExit as gone:
             self._exit(task, gone, number, (a0, a1, a2, a3, a4, a5))
             self._schedule()
             return
         self._write_result(result)
-        if self._events.active or self.kernel.signal_work or -errno.MAX_ERRNO <= result <= -errno.ERESTARTSYS:
+        if self._events.active:
             if not self._call_is_over(task, number, made, (a0, a1, a2, a3, a4, a5), result):
+                self._schedule()
+        elif self.kernel.signal_work or -errno.MAX_ERRNO <= result <= -errno.ERESTARTSYS:
+            if not self._exit_work(task, (made, a0, result)):
                 self._schedule()
 
     @cached_property
@@ -296,7 +299,7 @@ class EntryPath:
     def _charge_and_switch_to(self, task: Task) -> None:
         """`_switch_to`, and the task before is charged for its turn."""
         if task is not self.current:
-            self._account.turn_is_over()
+            self.kernel.account.turn_is_over()
             self._switch_to(task)
 
     def _switch_to(self, task: Task) -> None:

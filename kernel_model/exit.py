@@ -208,7 +208,7 @@ def _tell_parent(leader: Task, code: int) -> None:
         release_task(leader)
         return
     signal = leader.signal.exit_signal
-    info = child_info(leader, code)
+    info = _child_info(leader, code)
     if signal == SIGCHLD:
         action = parent.sighand.get(SIGCHLD)
         if action.handler == SIG_IGN or action.flags & SA_NOCLDWAIT:
@@ -239,13 +239,20 @@ def release_task(leader: Task) -> None:
         parent.signal.children.pop(leader.pid, None)
 
 
-def child_info(leader: Task, code: int) -> SigInfo:
-    """The siginfo of a child's end: exit status or signal number in `status`."""
+def child_code(code: int) -> tuple[int, int]:
+    """(si_code, si_status) of a child's end: how it ended, and its exit status or signal number."""
     died = code & 0x7F
-    cld = (CLD_DUMPED if code & 0x80 else CLD_KILLED) if died else CLD_EXITED
+    if died:
+        return CLD_DUMPED if code & 0x80 else CLD_KILLED, died
+    return CLD_EXITED, code >> 8
+
+
+def _child_info(leader: Task, code: int) -> SigInfo:
+    """The siginfo of a child's end."""
+    cld, status = child_code(code)
     usage = process_usage(leader.kernel, leader.signal)
     fields = (
-        ("pid", leader.tgid), ("uid", leader.cred.uid), ("status", died or code >> 8),
+        ("pid", leader.tgid), ("uid", leader.cred.uid), ("status", status),
         ("utime", usage.utime_ns // NS_PER_TICK), ("stime", usage.stime_ns // NS_PER_TICK),
     )  # fmt: skip
     return SigInfo(leader.signal.exit_signal or SIGCHLD, cld, 0, fields)

@@ -15,7 +15,7 @@ from kernel_model.abi.time import CLOCK_BOOTTIME
 from kernel_model.cred import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
 from kernel_model.mm.uaccess import put_user
 from kernel_model.signal.sighand import PendingSignals, SigAltStack, SighandStruct, SignalStruct
-from kernel_model.task import FsStruct, Rseq, Task
+from kernel_model.task import FsStruct, Rseq, SchedEntity, Task
 from kernel_model.types import SyscallError, UserPtr
 from kernel_model.ucounts import count_task
 from kernel_model.wait import WaitQueue
@@ -96,7 +96,7 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
         _reset_on_fork(child)
     child.robust_list = 0
     kernel.account.settle()
-    child.sum_exec_runtime_ns = child.nvcsw = child.nivcsw = 0
+    child.se = SchedEntity(task.se.nice, task.se.vruntime_ns)
     child.start_time_ns = kernel.clock.now_ns(CLOCK_BOOTTIME)
     if child.syscall_dispatch is not None:
         from kernel_model.syscall_work import reset_user_dispatch

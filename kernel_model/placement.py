@@ -101,12 +101,12 @@ def priority(task: Task) -> int:
 
 def weight(task: Task) -> int:
     """Its share of the CPU against others (kernel/sched/core.c:set_load_weight()); 1024 is that of nice 0."""
-    return _WEIGHT_IDLEPRIO if task.sched_policy == _SCHED_IDLE else _PRIO_TO_WEIGHT[task.nice + 20]
+    return _WEIGHT_IDLEPRIO if task.sched_policy == _SCHED_IDLE else _PRIO_TO_WEIGHT[task.se.nice + 20]
 
 
 def pass_over(task: Task) -> None:
     """It gave up its turn: a slice as if it had used it (kernel/sched/fair.c:yield_task_fair())."""
-    task.vruntime_ns += _SLICE_NS * NICE_0_WEIGHT // weight(task)
+    task.se.vruntime_ns += _SLICE_NS * NICE_0_WEIGHT // weight(task)
 
 
 class Chooser:
@@ -153,14 +153,14 @@ class Chooser:
         kernel.account.settle()
         ran = self._ran
         if ran is not None:
-            ran.vruntime_ns += (ran.sum_exec_runtime_ns - self._ran_runtime_ns) * NICE_0_WEIGHT // weight(ran)
+            ran.se.vruntime_ns += (ran.se.sum_exec_runtime_ns - self._ran_runtime_ns) * NICE_0_WEIGHT // weight(ran)
         least_ns = self._min_vruntime_ns - _SLICE_NS
         for i in ready:
-            queue[i].vruntime_ns = max(queue[i].vruntime_ns, least_ns)
-        index = min(ready, key=lambda i: (self._served[queue[i].cpu], queue[i].vruntime_ns))
+            queue[i].se.vruntime_ns = max(queue[i].se.vruntime_ns, least_ns)
+        index = min(ready, key=lambda i: (self._served[queue[i].cpu], queue[i].se.vruntime_ns))
         self._ran = queue[index]
-        self._ran_runtime_ns = self._ran.sum_exec_runtime_ns
-        self._min_vruntime_ns = max(self._min_vruntime_ns, self._ran.vruntime_ns)
+        self._ran_runtime_ns = self._ran.se.sum_exec_runtime_ns
+        self._min_vruntime_ns = max(self._min_vruntime_ns, self._ran.se.vruntime_ns)
         return index
 
     def _ready(self) -> list[int]:

@@ -92,7 +92,7 @@ class Scheduler:
 
     def requeue(self, task: Task) -> None:
         """Whoever ran gives up the CPU: at the end of its slice a SCHED_FIFO task stays the first of its priority."""
-        task.nivcsw += 1
+        task.se.nivcsw += 1
         if self.any_real_time and task.sched_policy == _SCHED_FIFO and not self.yielded:
             self.runqueue.appendleft(task)
         else:
@@ -124,7 +124,7 @@ class Scheduler:
     def sleep(self, task: Task, call: BlockedCall) -> None:
         """`task` waits for what `call` says."""
         task.blocked_call = call
-        task.nvcsw += 1
+        task.se.nvcsw += 1
         self.sleepers[task.pid] = task
         blocked = call.blocked
         if blocked.queues is not None:

@@ -44,6 +44,22 @@ class Rseq(NamedTuple):
     signature: int = 0
 
 
+class SchedEntity:
+    """What the scheduler knows of a task (`struct sched_entity`, and some beside it in Linux)."""
+
+    __slots__ = ("nice", "nivcsw", "nvcsw", "sum_exec_runtime_ns", "vruntime_ns")
+
+    def __init__(self, nice: int = 0, vruntime_ns: int = 0) -> None:
+        self.sum_exec_runtime_ns = 0
+        """CPU time it has used, but for the turn that it has now (`kernel_model.cputime`)."""
+        self.nvcsw = 0
+        """How often it has slept; `nivcsw`: how often others had a turn although it could have gone on."""
+        self.nivcsw = 0
+        self.nice = nice
+        self.vruntime_ns = vruntime_ns
+        """Where nice values count: what it has used, by its weight (`kernel_model.placement`)."""
+
+
 class Task:
     """One task. Field names are Linux's."""
 
@@ -141,14 +157,7 @@ class Task:
         """The wait status once the task is gone."""
         self.start_time_ns = start_time_ns
         """CLOCK_BOOTTIME at its start."""
-        self.sum_exec_runtime_ns = 0
-        """CPU time it has used, but for the turn that it has now (`kernel_model.cputime`)."""
-        self.nvcsw = 0
-        """How often it has slept; `nivcsw`: how often others had a turn although it could have gone on."""
-        self.nivcsw = 0
-        self.nice = 0
-        self.vruntime_ns = 0
-        """Where nice values count: what it has used, by its weight (`kernel_model.placement`)."""
+        self.se = SchedEntity()
 
     @property
     def parent_pid(self) -> int:

@@ -27,7 +27,7 @@ def _runtime_ns(task: Task) -> int:
 def _prio(task: Task) -> int:
     """The kernel's own priority: real-time ones below 100, nice 0 is 120 (kernel/sched/core.c:effective_prio())."""
     real_time = priority(task)
-    return _MAX_RT_PRIO - 1 - real_time if real_time else _DEFAULT_PRIO + task.nice
+    return _MAX_RT_PRIO - 1 - real_time if real_time else _DEFAULT_PRIO + task.se.nice
 
 
 def sched(target: Task) -> bytes:
@@ -36,13 +36,13 @@ def sched(target: Task) -> bytes:
     runtime = _runtime_ns(target)
     times = (
         (b"se.exec_start", target.kernel.clock.monotonic_ns()),
-        (b"se.vruntime", target.vruntime_ns or runtime * NICE_0_WEIGHT // weight(target)),
+        (b"se.vruntime", target.se.vruntime_ns or runtime * NICE_0_WEIGHT // weight(target)),
         (b"se.sum_exec_runtime", runtime),
     )
     counts = (
-        (b"nr_switches", target.nvcsw + target.nivcsw),
-        (b"nr_voluntary_switches", target.nvcsw),
-        (b"nr_involuntary_switches", target.nivcsw),
+        (b"nr_switches", target.se.nvcsw + target.se.nivcsw),
+        (b"nr_voluntary_switches", target.se.nvcsw),
+        (b"nr_involuntary_switches", target.se.nivcsw),
         (b"se.load.weight", weight(target) * _LOAD_SCALE),
         (b"policy", target.sched_policy),
         (b"prio", _prio(target)),
@@ -55,7 +55,7 @@ def sched(target: Task) -> bytes:
 def schedstat(target: Task) -> bytes:
     """/proc/<pid>/schedstat: CPU time, time in the run queue (not known), how many turns."""
     # QUIRK: How long a task waited for its turn is not measured: the second number of /proc/<pid>/schedstat is 0.
-    return b"%d 0 %d\n" % (_runtime_ns(target), target.nvcsw + target.nivcsw + 1)
+    return b"%d 0 %d\n" % (_runtime_ns(target), target.se.nvcsw + target.se.nivcsw + 1)
 
 
 def timers(target: Task) -> bytes:

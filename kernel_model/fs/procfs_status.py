@@ -116,12 +116,12 @@ def stat(target: Task, *, whole: bool = True) -> bytes:
     theirs = children_usage(signal)
     tty_nr, tpgid = _terminal(target)
     threads = threads_of(target)
-    shown_priority = -1 - target.rt_priority if target.rt_priority else _DEFAULT_PRIORITY + target.nice
+    shown_priority = -1 - target.rt_priority if target.rt_priority else _DEFAULT_PRIORITY + target.se.nice
     fields = (
         target.parent_pid, signal.pgrp, signal.session, tty_nr, tpgid, _PF_RANDOMIZE,
         used.min_flt, theirs.min_flt, 0, 0,
         *(ns // NS_PER_TICK for ns in (used.utime_ns, used.stime_ns, theirs.utime_ns, theirs.stime_ns)),
-        shown_priority, target.nice, len(threads), 0, target.start_time_ns // NS_PER_TICK,
+        shown_priority, target.se.nice, len(threads), 0, target.start_time_ns // NS_PER_TICK,
         usage.total * PAGE_SIZE, usage.resident, signal.rlim.get(RLIMIT_RSS, (U64_MASK, 0))[0],
         mm.start_code, mm.end_code, mm.start_stack, 0, 0,
         pending & _LEGACY_SIGNALS, target.blocked & _LEGACY_SIGNALS,
@@ -212,8 +212,8 @@ def status(target: Task) -> bytes:
         b"Cpus_allowed_list:\t%s" % list_text(cpus),
         b"Mems_allowed:\t1",
         b"Mems_allowed_list:\t0",
-        b"voluntary_ctxt_switches:\t%d" % target.nvcsw,
-        b"nonvoluntary_ctxt_switches:\t%d" % target.nivcsw,
+        b"voluntary_ctxt_switches:\t%d" % target.se.nvcsw,
+        b"nonvoluntary_ctxt_switches:\t%d" % target.se.nivcsw,
         b"",
     ]
     return b"\n".join(lines)

@@ -9,7 +9,7 @@ from kernel_model.abi import errno
 from kernel_model.abi.fcntl import O_NONBLOCK
 from kernel_model.abi.signal import NSIG, SIGCHLD, SIGCONT
 from kernel_model.cputime import both_usage, children_usage
-from kernel_model.exit import CLD_CONTINUED, CLD_STOPPED, child_info, release_task
+from kernel_model.exit import CLD_CONTINUED, CLD_STOPPED, child_code, release_task
 from kernel_model.fork import (
     CLONE_CLEAR_SIGHAND,
     CLONE_DETACHED,
@@ -156,8 +156,7 @@ def _news_of(child: Task, options: int) -> _News | None:
     if child.exit_code is not None:
         if signal.threads or not options & WEXITED:
             return None
-        info = child_info(child, child.exit_code)
-        return _News(child, child.exit_code, info.code, dict(info.fields)["status"])
+        return _News(child, child.exit_code, *child_code(child.exit_code))
     if signal.stop_code and options & WUNTRACED:
         return _News(child, signal.stop_code << 8 | 0x7F, CLD_STOPPED, signal.stop_code)
     if signal.continued and options & WCONTINUED:

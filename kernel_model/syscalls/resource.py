@@ -157,7 +157,7 @@ def sys_getpriority(task: Task, which: PriorityWhich, who: Int) -> int:
     found = _chosen(task, which, who)
     if not found:
         raise SyscallError(errno.ESRCH)
-    return max(20 - target.nice for target in found)
+    return max(20 - target.se.nice for target in found)
 
 
 def can_nice(task: Task, nice: int) -> bool:
@@ -167,7 +167,7 @@ def can_nice(task: Task, nice: int) -> bool:
 
 def set_nice(task: Task, nice: int) -> None:
     """kernel/sched/core.c:set_user_nice()."""
-    task.nice = nice
+    task.se.nice = nice
     if nice:
         task.kernel.sched.weigh()
 
@@ -184,7 +184,7 @@ def sys_setpriority(task: Task, which: PriorityWhich, who: Int, prio: Int) -> in
             if not task.cred.capable(CAP_SYS_NICE):
                 error = errno.EPERM
                 continue
-        if nice < target.nice and not can_nice(task, nice):
+        if nice < target.se.nice and not can_nice(task, nice):
             error = errno.EACCES
             continue
         set_nice(target, nice)

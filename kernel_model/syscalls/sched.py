@@ -136,7 +136,7 @@ def _set_scheduler(task: Task, target: Task, policy: int, flags: int, priority: 
 
 def _check_unprivileged(task: Task, target: Task, policy: int, flags: int, priority: int, nice: int | None) -> None:
     """EPERM for what takes CAP_SYS_NICE."""
-    old = target.nice
+    old = target.se.nice
     refused = nice is not None and policy not in _RT and nice < old and not can_nice(target, nice)
     if policy in _RT:
         limit = target.signal.rlim[RLIMIT_RTPRIO][0]
@@ -212,7 +212,7 @@ def sys_sched_setattr(task: Task, pid: Pid, attr: SchedAttr, flags: UInt) -> int
     if attr_flags & _FLAG_KEEP_POLICY:
         policy = target.sched_policy
     if attr_flags & _FLAG_KEEP_PARAMS:
-        nice, priority = target.nice, target.rt_priority
+        nice, priority = target.se.nice, target.rt_priority
     _set_scheduler(task, target, policy, attr_flags, priority, min(max(nice, MIN_NICE), MAX_NICE))
     return 0
 
@@ -223,7 +223,7 @@ def sys_sched_getattr(task: Task, pid: Pid, attr: OutSchedAttr, size: UInt, flag
     if not attr or pid < 0 or not _ATTR_VER0_BYTES <= size <= PAGE_SIZE or flags:
         raise SyscallError(errno.EINVAL)
     target = _find(task, pid)
-    nice = 0 if target.sched_policy in _RT else target.nice
+    nice = 0 if target.sched_policy in _RT else target.se.nice
     runtime_ns = 0 if target.sched_policy in _RT else _FAIR_SLICE_NS
     known = min(size, _ATTR.size)
     data = _ATTR.pack(
