@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Protocol
+
+from kernel_model.abi.signal import SIGINFO_BYTES
 
 if TYPE_CHECKING:
     from kernel_model.bounce import SyscallFrame
@@ -13,6 +15,52 @@ CallRegisters = tuple[int, int, int, int, int, int, int, int, int, int]
 
 SLICE_BLOCKS: Final = 500_000
 """Basic blocks that preemptible code runs before `TrapHandler.interrupted`, as a rule: about a millisecond."""
+
+
+class ImageLayout(NamedTuple):
+    """Where an image of registers has them (byte offsets), and how long it is.
+
+    `gregs`: as `Cpu.read_gregs_bytes`. AArch64: `vectors` is v0 .. v31, `fp_status` fpsr and fpcr. x86-64: `vectors` is
+    FXSAVE's 512 bytes, which hold everything.
+    """
+
+    size_bytes: int
+    gregs: int
+    vectors: int
+    fp_status: int = 0
+
+
+class RegisterImage(Protocol):
+    """All user registers in a piece of memory, as a signal frame has them. What is between them is its owner's."""
+
+    data: memoryview
+
+    def load(self) -> None:
+        """Copy the running task's registers to `data`."""
+
+    def store(self) -> None:
+        """Make the running task's registers those in `data`, which is not to be read afterwards."""
+
+
+class SignalImages:
+    """What a kernel builds signal frames in (`built`), and takes them back from (`restored`)."""
+
+    __slots__ = ("built", "context", "info", "link", "restored", "siginfo")
+
+    def __init__(
+        self, built: RegisterImage, restored: RegisterImage, *, siginfo_at: int, context_at: int, link: slice = slice(0)
+    ) -> None:
+        """Where in a frame (byte offsets) the siginfo is, and what rt_sigreturn(2) begins to read.
+
+        `link`: the registers that a frame record has, for architectures with such a thing.
+        """
+        self.built = built
+        self.restored = restored
+        self.siginfo = built.data[siginfo_at : siginfo_at + SIGINFO_BYTES]
+        self.info: object = None
+        """The signal whose bytes `siginfo` has: another one just like it is often the same object."""
+        self.link = built.data[link]
+        self.context = restored.data[context_at:]
 
 
 class Cpu(Protocol):
@@ -31,6 +79,9 @@ class Cpu(Protocol):
 
     def read_call(self) -> CallRegisters:
         """The registers of a trapped system call, read in one go."""
+
+    def call_sp_and_flags(self) -> tuple[int, int]:
+        """SP and flags of the program that made the call which `read_call` has read last; nothing has changed them."""
 
     def resume_call(self) -> None:
         """A call that blocked is over, maybe after other traps: `write_result` comes next and is for it."""
@@ -65,6 +116,16 @@ class Cpu(Protocol):
 
     def write_fpregs(self, data: bytes) -> None:
         """Replace the floating-point and vector registers; same layout as `read_fpregs`."""
+
+    def register_image(self, layout: ImageLayout) -> RegisterImage:
+        """A new image, all zeros, for the registers of whichever task runs."""
+
+    def enter_signal_handler(self, registers: tuple[int, ...]) -> None:
+        """Go on in a signal's handler with some registers changed.
+
+        AArch64: x0, x1, x2, x29, x30, sp, pc. x86-64: rdi, rsi, rdx, rsp, rip, eflags; rax is 0, and floating point as
+        `start_thread` leaves it.
+        """
 
     def start_thread(self, pc: int, sp: int) -> None:
         """A fresh user context, as after execve: all zero but `pc` and `sp`, floating point at its defaults."""

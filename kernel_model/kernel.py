@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from kernel_model.cputime import CpuAccount
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from kernel_model.arch import Arch
+    from kernel_model.arch import Arch, ArchSignal
     from kernel_model.binfmt import BinaryFormat
     from kernel_model.bounce import BounceOptions
-    from kernel_model.cpu import Cpu
+    from kernel_model.cpu import Cpu, SignalImages
     from kernel_model.data_pages import DataPages
     from kernel_model.fs.dentry import Mount
     from kernel_model.fs.file import File
@@ -191,6 +192,18 @@ class Kernel:
         self.arch = arch
         self.cpu = cpu
         self.table = SyscallTable(arch.NAME)
+
+    @cached_property
+    def signal_ops(self) -> ArchSignal:
+        """The signal half of the architecture."""
+        from kernel_model.arch import signal_ops
+
+        return signal_ops(self.arch.NAME)
+
+    @cached_property
+    def signal_images(self) -> SignalImages:
+        """Room for a signal frame that is being built, and for one that is taken back."""
+        return self.signal_ops.make_images(self.cpu)
 
     def show_cpu(self) -> None:
         """The running task is on another logical CPU than whoever ran before: getcpu in the vDSO tells it."""

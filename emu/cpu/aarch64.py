@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from emu.cpu import binding
 from emu.cpu.binding import Arm64CpReg, Engine, RegisterBatch
-from emu.cpu.engine import GuestRam, UnicornCpu
+from emu.cpu.engine import GuestRam, Image, UnicornCpu
 from kernel_model.arch.aarch64 import HANDLER_CLEARS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kernel_model.bounce import SyscallFrame
-    from kernel_model.cpu import CallRegisters
+    from kernel_model.cpu import CallRegisters, ImageLayout, RegisterImage
 
 UC_CPU_ARM64_MAX: Final = 3
 REG_X0, REG_X29, REG_X30, REG_NZCV, REG_SP = 199, 1, 2, 3, 4
@@ -37,6 +37,7 @@ _TWO: Final = Struct("@2N").pack_into
 _THREE: Final = Struct("@3N").pack_into
 _FOUR: Final = Struct("@4N").pack_into
 _FIVE: Final = Struct("@5N").pack_into
+_SEVEN: Final = Struct("@7N").pack_into
 _U64: Final = (1 << 64) - 1
 
 # What the `max` model of this engine executes, by bit number of AT_HWCAP and AT_HWCAP2
@@ -71,6 +72,7 @@ class Aarch64Cpu(UnicornCpu):
         self._leave = RegisterBatch(engine.handle, (X[8], REG_SP, REG_PC, REG_PSTATE))
         self._leave_with_result = RegisterBatch(engine.handle, (X[0], X[8], REG_SP, REG_PC, REG_PSTATE))
         self._fpregs = RegisterBatch(engine.handle, (*_V, REG_FPSR, REG_FPCR), _USER_FPSIMD_STATE, _FPREGS_BYTES)
+        self._signal_entry = RegisterBatch(engine.handle, (*X[:3], REG_X29, REG_X30, REG_SP, REG_PC))
         self._read_batch = binding.read_registers
         self._write_batch = binding.write_registers
         self.enter_handler = self._make_enter()
@@ -170,6 +172,17 @@ class Aarch64Cpu(UnicornCpu):
         """See `Cpu`."""
         self._fpregs.values[:] = data
         self._write_batch(*self._fpregs.args)
+
+    def register_image(self, layout: ImageLayout) -> RegisterImage:
+        """See `Cpu`."""
+        vectors = dict(zip(_V, range(layout.vectors, layout.vectors + 512, 16), strict=True))
+        return Image(self, layout, {**vectors, REG_FPSR: layout.fp_status, REG_FPCR: layout.fp_status + 4})
+
+    def enter_signal_handler(self, registers: tuple[int, ...]) -> None:
+        """See `Cpu`."""
+        entry = self._signal_entry
+        _SEVEN(entry.values, 0, *registers)
+        self._write_batch(*entry.args)
 
     def start_thread(self, pc: int, sp: int) -> None:
         """See `Cpu`."""

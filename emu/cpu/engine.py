@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from emu.cpu.block_counter import BlockCounter
     from kernel_model.bounce import SyscallFrame
-    from kernel_model.cpu import CallRegisters, TrapHandler
+    from kernel_model.cpu import CallRegisters, ImageLayout, RegisterImage, TrapHandler
     from kernel_model.mm.mm import MemoryMap
 
 RAM_BASE: Final = 0x1_0000_0000
@@ -27,6 +27,7 @@ _TLB_MAX_ENTRIES: Final = 1 << 16
 _TLB_LEAST_FILLS: Final = 2 * _TLB_MIN_ENTRIES
 _MAP_NORESERVE: Final = 0x4000
 _U64: Final = Struct("<Q")
+_CALL_SP_FLAGS: Final = Struct("@8xN8xN").unpack_from
 R, W, X = 1, 2, 4
 _SHARED_KIND: Final = 24
 """The bits of a page-table entry (`kernel_model.mm.fault`: COW, PINNED) that say whose its frame is."""
@@ -59,6 +60,34 @@ class TaskContext:
     def __init__(self, engine: Engine) -> None:
         self.registers = SavedContext(engine.handle)
         self.pc = 0
+
+
+class Image:
+    """A `kernel_model.cpu.RegisterImage`: the engine copies each register to or from its place itself."""
+
+    __slots__ = ("_args", "_cpu", "_values", "data")
+
+    def __init__(self, cpu: UnicornCpu, layout: ImageLayout, registers: dict[int, int], spare_bytes: int = 0) -> None:
+        """`registers`: the place of each but the general ones. `spare_bytes`: behind `data`, for places there."""
+        size_bytes = layout.size_bytes
+        gregs = dict(zip(cpu.GREGS, range(layout.gregs, size_bytes, 8), strict=False))
+        places = gregs | registers
+        batch = RegisterBatch(cpu.engine.handle, tuple(places), tuple(places.values()), size_bytes + spare_bytes)
+        self._cpu = cpu
+        self._args = batch.args
+        self._values = batch.values
+        self.data = batch.values[:size_bytes]
+
+    def load(self) -> None:
+        """See `RegisterImage`."""
+        if self._cpu.leaving is not None:
+            self._cpu.settle()
+        binding.read_registers(*self._args)
+
+    def store(self) -> None:
+        """See `RegisterImage`."""
+        self._cpu.leaving = None
+        binding.write_registers(*self._args)
 
 
 class UnicornCpu(ABC):
@@ -254,6 +283,14 @@ class UnicornCpu(ABC):
     enter_handler: Callable[[int, int, int, int], None]
     """See `Cpu`."""
 
+    def call_sp_and_flags(self) -> tuple[int, int]:
+        """See `Cpu`: as `read_call` has left them in its memory, or as the end of a bounce has them."""
+        frame = self.leaving
+        if frame is not None:
+            return frame[1], frame[3]
+        sp, flags = _CALL_SP_FLAGS(self._call.values)
+        return sp, flags
+
     # What the architecture says (all as `Cpu` has it)
     @abstractmethod
     def read_call(self) -> CallRegisters: ...
@@ -267,6 +304,10 @@ class UnicornCpu(ABC):
     def read_fpregs(self) -> bytes: ...
     @abstractmethod
     def write_fpregs(self, data: bytes) -> None: ...
+    @abstractmethod
+    def register_image(self, layout: ImageLayout) -> RegisterImage: ...
+    @abstractmethod
+    def enter_signal_handler(self, registers: tuple[int, ...]) -> None: ...
     @abstractmethod
     def start_thread(self, pc: int, sp: int) -> None: ...
     @abstractmethod

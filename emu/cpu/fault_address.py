@@ -94,31 +94,48 @@ def x86_64(
     page: int, code: bytes, pc: int, register: Callable[[str], int], segment_base: Callable[[str], int]
 ) -> int:
     """The faulting data address of the x86-64 instruction `code` at `pc`. `segment_base`: of `fs` or `gs`."""
+    return pick(page, (address for address, _ in _x86_accesses(code, pc, register, segment_base)))
+
+
+def is_of_stack(
+    page: int, code: bytes, pc: int, register: Callable[[str], int], segment_base: Callable[[str], int]
+) -> bool:
+    """Does the x86-64 instruction `code` at `pc` access `page` through the stack segment?
+
+    What goes by rsp or rbp does, unless it says fs or gs (Intel SDM volume 1, 3.7.4): #SS takes the place of #GP.
+    """
+    accesses = _x86_accesses(code, pc, register, segment_base)
+    return next((of_stack for address, of_stack in accesses if address & -_PAGE == page), False)
+
+
+def _x86_accesses(
+    code: bytes, pc: int, register: Callable[[str], int], segment_base: Callable[[str], int]
+) -> Iterator[tuple[int, bool]]:
+    """Where the instruction accesses memory, in its order; and is it through the stack segment?"""
     import capstone
     from capstone import x86_const as c
 
     instruction = _decode("x86_64", code, pc)
     if instruction is None:
-        return page
-
-    def candidates() -> Iterator[int]:
-        for op in instruction.operands:
-            if op.type != c.X86_OP_MEM:
-                continue
-            address = op.mem.disp
-            if op.mem.base:
-                name = instruction.reg_name(op.mem.base)
-                address += pc + instruction.size if name == "rip" else register(name)
-            if op.mem.index:
-                address += register(instruction.reg_name(op.mem.index)) * op.mem.scale
-            if op.mem.segment in (c.X86_REG_FS, c.X86_REG_GS):
-                address += segment_base(instruction.reg_name(op.mem.segment))
-            yield address & _U64
-        sp = register("rsp")
-        if instruction.group(capstone.CS_GRP_CALL) or instruction.mnemonic.startswith(("push", "enter")):
-            yield sp - 8 & _U64
-            yield sp - 2 & _U64
-        elif instruction.group(capstone.CS_GRP_RET) or instruction.mnemonic.startswith(("pop", "leave", "iret")):
-            yield register("rbp") if instruction.mnemonic == "leave" else sp
-
-    return pick(page, candidates())
+        return
+    for op in instruction.operands:
+        if op.type != c.X86_OP_MEM:
+            continue
+        address = op.mem.disp
+        of_stack = False
+        if op.mem.base:
+            name = instruction.reg_name(op.mem.base)
+            address += pc + instruction.size if name == "rip" else register(name)
+            of_stack = name in ("rsp", "rbp", "esp", "ebp")
+        if op.mem.index:
+            address += register(instruction.reg_name(op.mem.index)) * op.mem.scale
+        if op.mem.segment in (c.X86_REG_FS, c.X86_REG_GS):
+            address += segment_base(instruction.reg_name(op.mem.segment))
+            of_stack = False
+        yield address & _U64, of_stack
+    sp = register("rsp")
+    if instruction.group(capstone.CS_GRP_CALL) or instruction.mnemonic.startswith(("push", "enter")):
+        yield sp - 8 & _U64, True
+        yield sp - 2 & _U64, True
+    elif instruction.group(capstone.CS_GRP_RET) or instruction.mnemonic.startswith(("pop", "leave", "iret")):
+        yield register("rbp") if instruction.mnemonic == "leave" else sp, True

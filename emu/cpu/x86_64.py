@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from emu.cpu import binding
 from emu.cpu.binding import Engine, RegisterBatch, SavedContext, X86Mmr
-from emu.cpu.engine import GuestRam, R, TaskContext, UnicornCpu, W, X
+from emu.cpu.engine import GuestRam, Image, R, TaskContext, UnicornCpu, W, X
 from emu.cpu.x86_exceptions import forget_exception
 from kernel_model.arch.x86_64 import DATA_SELECTOR, HANDLER_CLEARS
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kernel_model.bounce import SyscallFrame
-    from kernel_model.cpu import CallRegisters
+    from kernel_model.cpu import CallRegisters, ImageLayout, RegisterImage
 
 REG_RAX, REG_RBP, REG_RBX, REG_RCX, REG_RDI, REG_RDX, REG_RIP, REG_RSI, REG_RSP = 35, 36, 37, 38, 39, 40, 41, 43, 44
 REG_R8, REG_EFLAGS, REG_RFLAGS, REG_CR4, REG_GDTR, REG_FS_BASE, REG_GS_BASE = 106, 25, 253, 54, 243, 250, 251
@@ -40,6 +40,8 @@ _FOUR: Final = Struct("@4N").pack_into
 _ONE: Final = Struct("<Q")
 _RIP_AT: Final = 8 * _GREG_NAMES.index("rip")
 _THREE: Final = Struct("@3N").pack_into
+_PUT_RIP: Final = Struct("@N").pack_into
+_SIX: Final = Struct("@6N").pack_into
 _U64: Final = (1 << 64) - 1
 
 # FXSAVE in 64-bit mode (Intel SDM volume 1, table 10-2). Its tags, a bit for each register in use, stand behind it as
@@ -47,6 +49,7 @@ _U64: Final = (1 << 64) - 1
 _FXSAVE_BYTES: Final = 512
 _FXSAVE_FTW: Final = 4
 _FXSAVE_MXCSR_MASK: Final = 28
+_MXCSR_MASK: Final = (0xFFFF).to_bytes(4, "little")
 _FXSAVE_REGISTERS: Final = (
     REG_FPCW, REG_FPSW, REG_FPTAG, REG_MXCSR, *range(REG_FP0, REG_FP0 + 8), *range(REG_XMM0, REG_XMM0 + 16),
 )  # fmt: skip
@@ -106,6 +109,53 @@ def _full_tags(used: int) -> bytes:
     return sum(3 << 2 * i for i in range(8) if not used >> i & 1).to_bytes(2, "little")
 
 
+class _Image(Image):
+    """The engine's tag word stands behind the image: FXSAVE has another kind."""
+
+    __slots__ = ("_ftw_at", "_rip_and_tags", "_rip_at", "_tags_used")
+    _cpu: X8664Cpu
+
+    def __init__(self, cpu: X8664Cpu, layout: ImageLayout) -> None:
+        fxsave = layout.vectors
+        places = {register: fxsave + at for register, at in zip(_FXSAVE_REGISTERS, _FXSAVE_OFFSETS, strict=True)}
+        places[REG_FPTAG] = layout.size_bytes
+        super().__init__(cpu, layout, places, 2)
+        self._ftw_at = fxsave + _FXSAVE_FTW
+        self._tags_used = -1
+        """The abridged tags that those behind `data` stand for."""
+        self._rip_at = rip_at = layout.gregs + _RIP_AT
+        self._rip_and_tags = Struct(f"={rip_at}xQ{layout.size_bytes - rip_at - 8}xH").unpack_from
+        mask_at = fxsave + _FXSAVE_MXCSR_MASK
+        self.data[mask_at : mask_at + 4] = _MXCSR_MASK
+
+    def load(self) -> None:
+        """See `RegisterImage`."""
+        cpu = self._cpu
+        if cpu.leaving is not None:
+            cpu.settle()
+        binding.read_registers(*self._args)
+        values = self._values
+        rip, tags = self._rip_and_tags(values)
+        self._tags_used = values[self._ftw_at] = _abridged_tags(tags)
+        if cpu._pc_bias:
+            _PUT_RIP(values, self._rip_at, rip - cpu._pc_bias & _U64)
+
+    def store(self) -> None:
+        """See `RegisterImage`."""
+        cpu = self._cpu
+        cpu.leaving = None
+        values = self._values
+        used = values[self._ftw_at]
+        if used != self._tags_used:
+            self._tags_used = used
+            values[len(self.data) :] = _full_tags(used)
+        if cpu._pc_bias:
+            rip, _ = self._rip_and_tags(values)
+            cpu._pc_after = rip
+            _PUT_RIP(values, self._rip_at, rip + cpu._pc_bias & _U64)
+        binding.write_registers(*self._args)
+
+
 class X8664Cpu(UnicornCpu):
     """See `UnicornCpu`."""
 
@@ -135,7 +185,15 @@ class X8664Cpu(UnicornCpu):
         # Two areas, for what a program wrote into the fields that are no register's is not to be read back.
         self._fpregs_read = RegisterBatch(engine.handle, _FXSAVE_REGISTERS, _FXSAVE_OFFSETS, _FXSAVE_BYTES + 2)
         self._fpregs_written = RegisterBatch(engine.handle, _FXSAVE_REGISTERS, _FXSAVE_OFFSETS, _FXSAVE_BYTES + 2)
-        self._fpregs_read.values[_FXSAVE_MXCSR_MASK : _FXSAVE_MXCSR_MASK + 4] = (0xFFFF).to_bytes(4, "little")
+        self._fpregs_read.values[_FXSAVE_MXCSR_MASK : _FXSAVE_MXCSR_MASK + 4] = _MXCSR_MASK
+        # rdi .. eflags, rax, and the initial FXSAVE area
+        self._signal_entry = RegisterBatch(
+            engine.handle,
+            (REG_RDI, REG_RSI, REG_RDX, REG_RSP, REG_RIP, REG_RFLAGS, REG_RAX, *_FXSAVE_REGISTERS),
+            (*range(0, 56, 8), *(64 + at for at in _FXSAVE_OFFSETS)),
+            64 + _FXSAVE_BYTES + 2,
+        )
+        self._signal_entry.values[64:] = _INITIAL_FXSAVE + _full_tags(0)
         self._read_batch = binding.read_registers
         self._write_batch = binding.write_registers
         self.enter_handler = self._make_enter()
@@ -355,6 +413,21 @@ class X8664Cpu(UnicornCpu):
         area[:] = data + _full_tags(data[_FXSAVE_FTW])
         self._write_batch(*self._fpregs_written.args)
 
+    def register_image(self, layout: ImageLayout) -> RegisterImage:
+        """See `Cpu`."""
+        return _Image(self, layout)
+
+    def enter_signal_handler(self, registers: tuple[int, ...]) -> None:
+        """See `Cpu`."""
+        rdi, rsi, rdx, rsp, rip, flags = registers
+        bias = self._pc_bias
+        if bias:
+            self._pc_after = rip
+            rip += bias
+        entry = self._signal_entry
+        _SIX(entry.values, 0, rdi, rsi, rdx, rsp, rip & _U64, flags)
+        self._write_batch(*entry.args)
+
     def start_thread(self, pc: int, sp: int) -> None:
         """See `Cpu`."""
         self.write_gregs([0] * 15 + [sp, pc, 0x202])
@@ -369,17 +442,28 @@ class X8664Cpu(UnicornCpu):
         return 0x078B_FBFD, 2
 
     def _report_fault(self, page: int, access: int) -> None:
-        """See `UnicornCpu`. A non-canonical address is no page fault but #GP."""
+        """See `UnicornCpu`. A non-canonical address is no page fault but #GP, or #SS for one on the stack."""
         # QUIRK: The #GP of a jump to a non-canonical address is told at its target, as an iret's; not at the jump.
-        if 1 << 47 <= page < _U64 - (1 << 47):
-            self.handler.exception("general_protection")
-        else:
+        if not 1 << 47 <= page < _U64 - (1 << 47):
             super()._report_fault(page, access)
+            return
+        kind = "general_protection"
+        if access != X:
+            from emu.cpu.fault_address import is_of_stack
+
+            pc = self._resume_pc()
+            if is_of_stack(page, self._code_at(pc), pc, *self._operands()):
+                kind = "stack_segment"
+        self.handler.exception(kind)
 
     def _decode_fault(self, page: int, code: bytes, pc: int) -> int:
         """See `UnicornCpu`."""
         from emu.cpu import fault_address
 
+        return fault_address.x86_64(page, code, pc, *self._operands())
+
+    def _operands(self) -> tuple[Callable[[str], int], Callable[[str], int]]:
+        """What an address can be made of: general registers by name, and the bases of fs and gs."""
         values = dict(zip(_GREG_NAMES, self.read_gregs(), strict=True))
 
         def register(name: str) -> int:
@@ -390,7 +474,7 @@ class X8664Cpu(UnicornCpu):
         def segment_base(name: str) -> int:
             return self.get_tls() if name == "fs" else self.get_gs()
 
-        return fault_address.x86_64(page, code, pc, register, segment_base)
+        return register, segment_base
 
     def get_tls(self) -> int:
         """FS base."""

@@ -11,6 +11,7 @@ from kernel_model.types import UserPtr
 
 if TYPE_CHECKING:
     from kernel_model.bounce import SyscallFrame
+    from kernel_model.cpu import Cpu, SignalImages
     from kernel_model.fs.inode import Kstat
     from kernel_model.signal.sighand import SigAction, SigInfo
     from kernel_model.task import Task
@@ -134,6 +135,10 @@ class ArchSignal(Protocol):
 
     def exception(self, task: Task, kind: str) -> SigInfo | None:
         """The signal of another exception, and the same fields set; None when Linux makes no signal of it."""
+        ...
+
+    def make_images(self, cpu: Cpu) -> SignalImages:
+        """Images that are laid out as `struct rt_sigframe`, with what is the same in each frame."""
         ...
 
     def setup_rt_frame(

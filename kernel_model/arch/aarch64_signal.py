@@ -26,7 +26,8 @@ from kernel_model.abi.signal import (
     TRAP_TRACE,
 )
 from kernel_model.bounce import REDIRECT
-from kernel_model.mm.uaccess import copy_to_user, get_user, put_user
+from kernel_model.cpu import ImageLayout, SignalImages
+from kernel_model.mm.uaccess import copy_from_user_into, copy_to_user, get_user
 from kernel_model.signal.action import set_blocked
 from kernel_model.signal.altstack import restore_altstack, sas_ss_flags
 from kernel_model.signal.rewind import keeps_frames, put_back_frame
@@ -37,6 +38,7 @@ from kernel_model.types import U32_MASK, U64_MASK, SyscallError, UserPtr
 
 if TYPE_CHECKING:
     from kernel_model.bounce import SyscallFrame
+    from kernel_model.cpu import Cpu
     from kernel_model.signal.sighand import SigAction
     from kernel_model.task import Task
 
@@ -65,35 +67,35 @@ _EXCEPTIONS: Final = {
 _INSTRUCTION: Final = struct.Struct("<I")
 
 # struct rt_sigframe: siginfo (128); ucontext: uc_flags, uc_link; uc_stack; uc_sigmask, 120 unused; sigcontext:
-# fault_address, x0 .. x30, sp, pc, pstate, 8 of padding, records up to 4096 bytes
-_STACK: Final = 144
+# fault_address, x0 .. x30, sp, pc, pstate, 8 of padding, records up to 4096 bytes: fpsimd, others, the one that ends it
+_UC: Final = 128
 _SIGMASK: Final = 168
-_MCONTEXT: Final = 304
-_SIGCONTEXT: Final = struct.Struct("<35Q")
+_GREGS: Final = 312
+_PSTATE_AT: Final = _GREGS + 33 * 8
 _RECORDS: Final = 592
 _RECORDS_BYTES: Final = 4096
 _FRAME_BYTES: Final = 4688
-_UC: Final = 128
 _MASK: Final = struct.Struct("<Q")
-_RECORD: Final = struct.Struct("<II")
-# from uc_flags to the record that ends the list; the second one with an ESR record before that
-_FRAME: Final = struct.Struct("<16xQi4xQQ128xQ272s8xII8s512s8x")
-_FRAME_WITH_ESR: Final = struct.Struct("<16xQi4xQQ128xQ272s8xII8s512sIIQ8x")
-# what rt_sigreturn takes from the same bytes: the stack, the mask, the registers, two records
-_SOUND_FRAME: Final = struct.Struct("<16xQi4xQQ128x8x272s8xII8s512sII")
-_FP_LR_SP: Final = struct.Struct("<QQQ")
-_FP_AT: Final = 29 * 8
 _PSTATE_OF: Final = struct.Struct("<Q")
-_PSTATE_AT: Final = 33 * 8
-_ARGUMENTS: Final = struct.Struct("<QQQ")
-_FP_LR_SP_PC: Final = struct.Struct("<QQQQ")
-_FPREGS_TAIL: Final = bytes(8)
+_RECORD: Final = struct.Struct("<II")
+# struct fpsimd_context: its head, fpsr, fpcr, vregs
 _FPSIMD: Final = struct.Struct("<II8s512s")
 _ESR: Final = struct.Struct("<IIQ")
 _EXTRA: Final = struct.Struct("<IIQI12x")
 # a record of our own: the frame of a bounce that the task's page held (docs/bounce-abi.md)
 _BOUNCE: Final = struct.Struct("<II32s8x")
 _FRAME_RECORD: Final = struct.Struct("<QQ")
+_FP_AT: Final = _GREGS + 29 * 8
+# A frame as it is nearly always: nothing but an fpsimd record, and the one that ends the list
+_MORE_RECORDS: Final = _RECORDS + _FPSIMD.size
+_LAYOUT: Final = ImageLayout(_MORE_RECORDS + _RECORD.size, _GREGS, _RECORDS + 16, _RECORDS + _RECORD.size)
+# x1, x2, sp of an image
+_ENTRY_REGS: Final = struct.Struct("<QQ224xQ").unpack_from
+_ENTRY_REGS_AT: Final = _GREGS + 8
+# uc_flags to fault_address
+_PACK_CONTEXT: Final = struct.Struct("<16xQI4xQQ128xQ").pack_into
+# what else rt_sigreturn looks at: the stack and the mask; sp, pc, pstate; the heads of two records
+_SOUND_FRAME: Final = struct.Struct("<16xQI4xQQ136x248xQQQ8xII520xII").unpack_from
 _FPSIMD_MAGIC: Final = 0x4650_8001
 _BOUNCE_MAGIC: Final = 0x424E_4301
 _ESR_MAGIC: Final = 0x4553_5201
@@ -152,41 +154,55 @@ def exception(task: Task, kind: str) -> SigInfo | None:
     return SigInfo(signal, code, fields=(("addr", pc),))
 
 
+def make_images(cpu: Cpu) -> SignalImages:
+    """See `ArchSignal`."""
+    built = cpu.register_image(_LAYOUT)
+    _RECORD.pack_into(built.data, _RECORDS, _FPSIMD_MAGIC, _FPSIMD.size)
+    link = slice(_FP_AT, _FP_AT + _FRAME_RECORD.size)
+    return SignalImages(built, cpu.register_image(_LAYOUT), siginfo_at=0, context_at=_UC, link=link)
+
+
 def setup_rt_frame(task: Task, info: SigInfo, action: SigAction, mask: int, bounce_frame: bytes = b"") -> None:
     """Build `struct rt_sigframe` with a frame record above it and enter the handler (setup_rt_frame()); EFAULT."""
-    cpu = task.kernel.cpu
-    regs = bytearray(cpu.read_gregs_bytes())
+    kernel = task.kernel
+    cpu = kernel.cpu
+    images = kernel.signal_images
+    image = images.built
+    image.load()
+    data = image.data
+    x1, x2, sp = _ENTRY_REGS(data, _ENTRY_REGS_AT)
     sas = task.sas
-    fp, lr, sp = _FP_LR_SP.unpack_from(regs, _FP_AT)
-    if action.flags & SA_ONSTACK and sas_ss_flags(sas, sp) == 0:
+    handler, flags, restorer, _ = action
+    if flags & SA_ONSTACK and sas_ss_flags(sas, sp) == 0:
         sp = sas.sp + sas.size
     next_frame = sp - _FRAME_RECORD.size & -16
     frame = next_frame - _FRAME_BYTES
     if frame < 0:
         raise SyscallError(errno.EFAULT)
-    fpregs = cpu.read_fpregs()
-    flags = sas.flags - (1 << 32 if sas.flags >> 31 else 0)
-    fields = (
-        sas.sp, flags, sas.size, mask, task.fault_address, regs, _FPSIMD_MAGIC, _FPSIMD.size, fpregs[512:520],
-        fpregs[:512],
-    )  # fmt: skip
-    if task.error_code:
-        data = _FRAME_WITH_ESR.pack(*fields, _ESR_MAGIC, _ESR.size, task.error_code)
-    else:
-        data = _FRAME.pack(*fields)
-    if bounce_frame:
-        data = data[: -_RECORD.size] + _BOUNCE.pack(_BOUNCE_MAGIC, _BOUNCE.size, bounce_frame) + _RECORD.pack(0, 0)
+    _PACK_CONTEXT(data, _UC, sas.sp, sas.flags, sas.size, mask, task.fault_address)
     mm = task.mm
-    put_user(mm, UserPtr(next_frame), _FRAME_RECORD, fp, lr)
-    if action.flags & SA_SIGINFO:
-        copy_to_user(mm, UserPtr(frame), pack(info) + data)
-        _ARGUMENTS.pack_into(regs, 0, info.signo, frame, frame + _UC)
+    copy_to_user(mm, next_frame, images.link)
+    if flags & SA_SIGINFO:
+        if info is not images.info:
+            images.siginfo[:] = pack(info)
+            images.info = info
+        copy_to_user(mm, frame, data)
+        x1, x2 = frame, frame + _UC
     else:
-        copy_to_user(mm, UserPtr(frame + _UC), data)
-        _PSTATE_OF.pack_into(regs, 0, info.signo)
-    return_to = action.restorer if action.flags & SA_RESTORER else mm.sigtramp
-    _FP_LR_SP_PC.pack_into(regs, _FP_AT, next_frame, return_to, frame, action.handler)
-    cpu.write_gregs_bytes(regs)
+        copy_to_user(mm, frame + _UC, data[_UC:])
+    if task.error_code or bounce_frame:
+        copy_to_user(mm, frame + _MORE_RECORDS, _more_records(task.error_code, bounce_frame))
+    if not flags & SA_RESTORER:
+        restorer = mm.sigtramp
+    cpu.enter_signal_handler((info.signo, x1, x2, next_frame, restorer, frame, handler))
+
+
+def _more_records(esr: int, bounce_frame: bytes) -> bytes:
+    """What follows the fpsimd record, and the end."""
+    records = _ESR.pack(_ESR_MAGIC, _ESR.size, esr) if esr else b""
+    if bounce_frame:
+        records += _BOUNCE.pack(_BOUNCE_MAGIC, _BOUNCE.size, bounce_frame)
+    return records + _RECORD.pack(0, 0)
 
 
 @dataclass(slots=True)
@@ -239,40 +255,40 @@ def _parse_records(task: Task, frame: int) -> _UserRecords:
 
 def restore_frame(task: Task) -> None:
     """rt_sigreturn(2): everything the frame holds; an error when it is not sound."""
-    cpu = task.kernel.cpu
+    kernel = task.kernel
     mm = task.mm
-    frame = cpu.read_call()[1]
+    frame, _ = kernel.cpu.call_sp_and_flags()
     if frame % 16 or frame + _FRAME_BYTES > mm.task_size:
         raise SyscallError(errno.EFAULT)
+    images = kernel.signal_images
+    image = images.restored
+    data = image.data
     try:
-        fields = get_user(mm, UserPtr(frame + _UC), _SOUND_FRAME)
+        copy_from_user_into(mm, frame + _UC, images.context)
     except SyscallError:
         # As far as it can be read: what comes first takes effect.
-        set_blocked(task, get_user(mm, UserPtr(frame + _SIGMASK), _MASK)[0])
+        set_blocked(task, get_user(mm, frame + _SIGMASK, _MASK)[0])
         raise
-    stack, flags, size, mask, regs, magic, record_bytes, fpsr_fpcr, vectors, end_magic, end_bytes = fields
+    stack, flags, size, mask, sp, pc, pstate, magic, record_bytes, end_magic, end_bytes = _SOUND_FRAME(data, _UC)
     set_blocked(task, mask)
-    (pstate,) = _PSTATE_OF.unpack_from(regs, _PSTATE_AT)
-    if pstate & _PSTATE_RES0:
-        pstate &= ~_PSTATE_RES0
-        regs = regs[:_PSTATE_AT] + _PSTATE_OF.pack(pstate)
     if pstate & _PSTATE_NOT_EL0:
         raise SyscallError(errno.EINVAL)
+    if pstate & _PSTATE_RES0:
+        _PSTATE_OF.pack_into(data, _PSTATE_AT, pstate & ~_PSTATE_RES0)
     if magic != _FPSIMD_MAGIC or record_bytes != _FPSIMD.size or end_magic or end_bytes:
         records = _parse_records(task, frame)
         if not records.fpsimd or records.fpsimd_bytes != _FPSIMD.size:
             raise SyscallError(errno.EINVAL)
-        _, _, fpsr_fpcr, vectors = get_user(mm, UserPtr(records.fpsimd), _FPSIMD)
+        copy_from_user_into(mm, records.fpsimd, data[_RECORDS:_MORE_RECORDS])
         if records.bounce_frame:
             put_back_frame(task, records.bounce_frame)
-    cpu.write_gregs_bytes(regs)
-    cpu.write_fpregs(b"%b%b%b" % (vectors, fpsr_fpcr, _FPREGS_TAIL))
-    if task.sas != (stack, size, flags & U32_MASK):
-        restore_altstack(task, stack, flags, size, _FP_LR_SP.unpack_from(regs, _FP_AT)[2], MIN_SS_SIZE)
-    if _FP_LR_SP_PC.unpack_from(regs, _FP_AT)[3] % _INSTRUCTION.size:
+    image.store()
+    if task.sas != (stack, size, flags):
+        restore_altstack(task, stack, flags, size, sp, MIN_SS_SIZE)
+    if pc % _INSTRUCTION.size:
         info = exception(task, "pc_alignment")
         assert info is not None
-        force_signal(task.kernel, task, info)
+        force_signal(kernel, task, info)
 
 
 def bad_frame(task: Task) -> tuple[int, int, int]:

@@ -23,17 +23,19 @@ from kernel_model.abi.signal import (
     TRAP_TRACE,
 )
 from kernel_model.bounce import REDIRECT
-from kernel_model.mm.uaccess import copy_from_user, copy_to_user, get_user
+from kernel_model.cpu import ImageLayout, SignalImages
+from kernel_model.mm.uaccess import copy_from_user_into, copy_to_user, get_user
 from kernel_model.signal.action import set_blocked
 from kernel_model.signal.altstack import on_sig_stack, restore_altstack, sas_ss_flags
 from kernel_model.signal.rewind import keeps_frames, put_back_frame
 from kernel_model.signal.send import force_signal
 from kernel_model.signal.sighand import SigInfo
 from kernel_model.signal.siginfo import pack
-from kernel_model.types import U32_MASK, U64_MASK, SyscallError, UserPtr
+from kernel_model.types import U32_MASK, U64_MASK, SyscallError
 
 if TYPE_CHECKING:
     from kernel_model.bounce import SyscallFrame
+    from kernel_model.cpu import Cpu
     from kernel_model.signal.sighand import SigAction
     from kernel_model.task import Task
 
@@ -58,27 +60,34 @@ _EXCEPTIONS: Final = {
 _FPE_CODES: Final = ((0x01, 7), (0x04, 3), (0x08, 4), (0x12, 5), (0x20, 6))
 """Exception flags to FPE_FLTINV, FLTDIV, FLTOVF, FLTUND, FLTRES; the first that fits."""
 
-# struct rt_sigframe: pretcode; ucontext: uc_flags, uc_link; uc_stack; sigcontext; uc_sigmask
-# struct sigcontext: r8 .. eflags, cs, gs, fs, ss, err, trapno, oldmask, cr2, fpstate, reserved
-# pretcode to uc_sigmask
-_FRAME: Final = struct.Struct("<3QQi4xQ144s4H5Q32s32xQ")
-# what rt_sigreturn takes from the same bytes: uc_flags, the stack, the registers, cs, ss, fpstate, the mask
-_SOUND_FRAME: Final = struct.Struct("<8xQ8xQi4xQ144sH4xH32xQ64xQ")
-_SP_IP_FLAGS: Final = struct.Struct("<QQQ")
-_SP_AT: Final = 15 * 8
-_FLAGS_OF: Final = struct.Struct("<Q")
-_FLAGS_AT: Final = 17 * 8
-# rdi and rsi; rdx and rax
-_TWO_REGISTERS: Final = struct.Struct("<QQ")
-_DI_AT: Final = 8 * 8
-_DX_AT: Final = 12 * 8
-_MASK: Final = struct.Struct("<Q")
+# struct rt_sigframe: pretcode; ucontext: uc_flags, uc_link, uc_stack, struct sigcontext, uc_sigmask; siginfo. Since the
+# FXSAVE area above it is aligned by 64, and the frame 8 less than by 16, they are always as far apart.
+# struct sigcontext: r8 .. eflags, cs, gs, fs, ss, err, trapno, oldmask, cr2, fpstate, 64 reserved
 _UC: Final = 8
+_GREGS: Final = 48
+_SP_AT: Final = _GREGS + 15 * 8
+_FLAGS_AT: Final = _GREGS + 17 * 8
+_SEGMENTS_AT: Final = _GREGS + 18 * 8
+_ERR_AT: Final = 200
+_BOUNCE_FRAME_AT: Final = 240
 _SIGMASK: Final = 304
 _SIGINFO: Final = 312
 _FRAME_BYTES: Final = 440
+_FPSTATE_AT: Final = 456
 _FPSTATE_BYTES: Final = 512
 _FPSTATE_ALIGN: Final = 64
+_MXCSR_AT: Final = _FPSTATE_AT + 24
+_LAYOUT: Final = ImageLayout(_FPSTATE_AT + _FPSTATE_BYTES, _GREGS, _FPSTATE_AT)
+# pretcode to uc_stack; err to uc_sigmask
+_PACK_HEAD: Final = struct.Struct("<3QQI4xQ").pack_into
+_PACK_TAIL: Final = struct.Struct("<5Q32s32xQ").pack_into
+_SEGMENTS: Final = struct.Struct("<4H")
+_SP_AND_FLAGS: Final = struct.Struct("<Q8xQ").unpack_from
+# what rt_sigreturn looks at: uc_flags, the stack, sp, flags, cs, ss, fpstate, the mask
+_SOUND_FRAME: Final = struct.Struct("<8xQ8xQI4xQ120xQ8xQH4xH32xQ64xQ").unpack_from
+_FLAGS_OF: Final = struct.Struct("<Q")
+_MASK: Final = struct.Struct("<Q")
+_MXCSR: Final = struct.Struct("<I").unpack_from
 _RED_ZONE_BYTES: Final = 128
 
 _UC_STRICT_RESTORE_SS: Final = 4
@@ -87,7 +96,6 @@ _UC_FLAGS: Final = 2 | _UC_STRICT_RESTORE_SS
 _UC_BOUNCE: Final = 1 << 16
 """One of our own: the reserved words of the sigcontext begin with the frame of a bounce that the task's page held."""
 _BOUNCE_FRAME: Final = struct.Struct("<32s")
-_BOUNCE_FRAME_AT: Final = 48 + 144 + 8 + 40
 _USER_CS: Final = 0x33
 _USER_DS: Final = 0x2B
 _RF: Final = 0x10000
@@ -147,76 +155,91 @@ def exception(task: Task, kind: str) -> SigInfo | None:
     return SigInfo(signal, code, fields=(("addr", address),))
 
 
+def make_images(cpu: Cpu) -> SignalImages:
+    """See `ArchSignal`."""
+    built = cpu.register_image(_LAYOUT)
+    _SEGMENTS.pack_into(built.data, _SEGMENTS_AT, _USER_CS, 0, 0, _USER_DS)
+    return SignalImages(built, cpu.register_image(_LAYOUT), siginfo_at=_SIGINFO, context_at=0)
+
+
 def setup_rt_frame(task: Task, info: SigInfo, action: SigAction, mask: int, bounce_frame: bytes = b"") -> None:
     """Build `struct rt_sigframe` and enter the handler (x64_setup_rt_frame()); EFAULT when it can't be written."""
-    if not action.flags & SA_RESTORER:
+    handler, wanted, restorer, _ = action
+    if not wanted & SA_RESTORER:
         raise SyscallError(errno.EFAULT)
-    cpu = task.kernel.cpu
-    regs = bytearray(cpu.read_gregs_bytes())
+    kernel = task.kernel
+    images = kernel.signal_images
+    image = images.built
+    image.load()
+    data = image.data
     sas = task.sas
-    sp, _, flags = _SP_IP_FLAGS.unpack_from(regs, _SP_AT)
+    sp, flags = _SP_AND_FLAGS(data, _SP_AT)
     on_altstack = on_sig_stack(sas, sp)
     sp -= _RED_ZONE_BYTES
-    if action.flags & SA_ONSTACK and sas_ss_flags(sas, sp) == 0:
+    if wanted & SA_ONSTACK and sas_ss_flags(sas, sp) == 0:
         sp = sas.sp + sas.size
         on_altstack = True
     fpstate = sp - _FPSTATE_BYTES & -_FPSTATE_ALIGN
-    frame = (fpstate - _FRAME_BYTES & -16) - 8
+    frame = fpstate - _FPSTATE_AT
     if frame < 0 or (on_altstack and not sas.sp < frame <= sas.sp + sas.size):
         raise SyscallError(errno.EFAULT)
-    mm = task.mm
-    copy_to_user(mm, UserPtr(fpstate), cpu.read_fpregs())
     uc_flags = _UC_FLAGS | _UC_BOUNCE if bounce_frame else _UC_FLAGS
-    data = _FRAME.pack(
-        action.restorer, uc_flags, 0, sas.sp, _signed(sas.flags), sas.size, regs, _USER_CS, 0, 0, _USER_DS,
-        task.error_code, task.trap_nr, mask, task.fault_address, fpstate, bounce_frame, mask,
+    _PACK_HEAD(data, 0, restorer, uc_flags, 0, sas.sp, sas.flags, sas.size)
+    _PACK_TAIL(
+        data, _ERR_AT, task.error_code, task.trap_nr, mask, task.fault_address, fpstate, bounce_frame, mask
     )  # fmt: skip
-    if action.flags & SA_SIGINFO:
-        data += pack(info)
-    copy_to_user(mm, UserPtr(frame), data)
-    _TWO_REGISTERS.pack_into(regs, _DI_AT, info.signo, frame + _SIGINFO)
-    _TWO_REGISTERS.pack_into(regs, _DX_AT, frame + _UC, 0)
-    _SP_IP_FLAGS.pack_into(regs, _SP_AT, frame, action.handler, flags & ~_EFLAGS_DF_RF_TF)
-    cpu.write_gregs_bytes(regs)
-    cpu.write_fpregs(_INITIAL_FPSTATE)
-
-
-def _signed(flags: int) -> int:
-    """A C int of 32 flag bits."""
-    return flags - (1 << 32) if flags >> 31 else flags
+    mm = task.mm
+    if wanted & SA_SIGINFO:
+        if info is not images.info:
+            images.siginfo[:] = pack(info)
+            images.info = info
+        copy_to_user(mm, frame, data)
+    else:
+        copy_to_user(mm, fpstate, data[_FPSTATE_AT:])
+        copy_to_user(mm, frame, data[:_SIGINFO])
+    kernel.cpu.enter_signal_handler(
+        (info.signo, frame + _SIGINFO, frame + _UC, frame, handler, flags & ~_EFLAGS_DF_RF_TF)
+    )
 
 
 def restore_frame(task: Task) -> None:
     """rt_sigreturn(2): everything the frame holds; EFAULT when it is not sound."""
-    cpu = task.kernel.cpu
+    kernel = task.kernel
     mm = task.mm
-    _number, sp, _pc, flags, *_ = cpu.read_call()
+    sp, flags = kernel.cpu.call_sp_and_flags()
     frame = sp - 8
     if frame < 0 or frame + _FRAME_BYTES > mm.task_size:
         raise SyscallError(errno.EFAULT)
+    images = kernel.signal_images
+    image = images.restored
+    data = image.data
     try:
-        fields = get_user(mm, UserPtr(frame), _SOUND_FRAME)
+        copy_from_user_into(mm, frame, images.context)
+        whole = True
     except SyscallError:
-        # As far as it can be read: what comes first takes effect.
-        set_blocked(task, get_user(mm, UserPtr(frame + _SIGMASK), _MASK)[0])
-        raise
-    uc_flags, stack, stack_flags, size, regs, cs, ss, fpstate, mask = fields
+        whole = False
+        try:
+            copy_from_user_into(mm, frame, data[:_SIGINFO])
+        except SyscallError:
+            # As far as it can be read: what comes first takes effect.
+            set_blocked(task, get_user(mm, frame + _SIGMASK, _MASK)[0])
+            raise
+    uc_flags, stack, stack_flags, size, sp, wanted, cs, ss, fpstate, mask = _SOUND_FRAME(data)
     set_blocked(task, mask)
-    (wanted,) = _FLAGS_OF.unpack_from(regs, _FLAGS_AT)
     # RF does nothing without debug registers, and the first instruction clears it: the engine's pushf would show it.
-    regs = regs[:_FLAGS_AT] + _FLAGS_OF.pack(flags & ~(_FIX_EFLAGS | _RF) | wanted & _FIX_EFLAGS)
-    if fpstate:
-        area = copy_from_user(mm, UserPtr(fpstate), _FPSTATE_BYTES)
-        if fpstate % 16 or int.from_bytes(area[24:28], "little") & ~_MXCSR_MASK:
-            raise SyscallError(errno.EFAULT)
+    _FLAGS_OF.pack_into(data, _FLAGS_AT, flags & ~(_FIX_EFLAGS | _RF) | wanted & _FIX_EFLAGS)
+    if not fpstate:
+        data[_FPSTATE_AT:] = _INITIAL_FPSTATE
     else:
-        area = _INITIAL_FPSTATE
+        if not whole or fpstate != frame + _FPSTATE_AT:
+            copy_from_user_into(mm, fpstate, data[_FPSTATE_AT:])
+        if fpstate % 16 or _MXCSR(data, _MXCSR_AT)[0] & ~_MXCSR_MASK:
+            raise SyscallError(errno.EFAULT)
     if keeps_frames(task) and uc_flags & _UC_BOUNCE:
-        put_back_frame(task, get_user(mm, UserPtr(frame + _BOUNCE_FRAME_AT), _BOUNCE_FRAME)[0])
-    cpu.write_gregs_bytes(regs)
-    cpu.write_fpregs(area)
-    if task.sas != (stack, size, stack_flags & U32_MASK):
-        restore_altstack(task, stack, stack_flags, size, _SP_IP_FLAGS.unpack_from(regs, _SP_AT)[0], MIN_SS_SIZE)
+        put_back_frame(task, get_user(mm, frame + _BOUNCE_FRAME_AT, _BOUNCE_FRAME)[0])
+    image.store()
+    if task.sas != (stack, size, stack_flags):
+        restore_altstack(task, stack, stack_flags, size, sp, MIN_SS_SIZE)
     if cs | 3 != _USER_CS:
         # QUIRK: rt_sigreturn into a 32-bit code segment is SIGSEGV: there is no compatibility mode.
         _refuse_segment(task, cs)

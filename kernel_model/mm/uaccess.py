@@ -69,6 +69,29 @@ def copy_from_user(mm: MemoryMap, address: int, count: int) -> bytes:
     return data
 
 
+def copy_from_user_into(mm: MemoryMap, address: int, buffer: memoryview) -> None:
+    """Fill `buffer` with the bytes at `address`; EFAULT, and the buffer is as it was."""
+    count = len(buffer)
+    offset = address & _OFFSET
+    if offset + count <= PAGE_SIZE:
+        entry = mm.pt.get(address - offset, 0)
+        if entry & READ:
+            start = (entry & PAGE_MASK) + offset
+            buffer[:] = mm.ram[start : start + count]
+            return
+    elif count <= PAGE_SIZE:
+        page = address - offset
+        entry, second = mm.pt.get(page, 0), mm.pt.get(page + PAGE_SIZE, 0)
+        if entry & second & READ:
+            head = PAGE_SIZE - offset
+            start = (entry & PAGE_MASK) + offset
+            buffer[:head] = mm.ram[start : start + head]
+            start = second & PAGE_MASK
+            buffer[head:] = mm.ram[start : start + count - head]
+            return
+    buffer[:] = copy_from_user(mm, address, count)
+
+
 def copy_to_user_partial(mm: MemoryMap, address: int, data: bytes | bytearray | memoryview) -> int:
     """Write `data` at `address` up to the first page that can't be written; the number of bytes that were."""
     count = len(data)
@@ -106,8 +129,20 @@ def copy_to_user(mm: MemoryMap, address: int, data: bytes | bytearray | memoryvi
         entry = mm.pt.get(address - offset, 0)
         if entry & WRITE:
             frame = entry & PAGE_MASK
-            mm.ram[frame + offset : frame + offset + count] = data
+            start = frame + offset
+            mm.ram[start : start + count] = data
             if frame in mm.code_frames:
+                mm.code_flush()
+            return
+    elif count <= PAGE_SIZE:
+        page = address - offset
+        entry, second = mm.pt.get(page, 0), mm.pt.get(page + PAGE_SIZE, 0)
+        if entry & second & WRITE:
+            head = PAGE_SIZE - offset
+            frame, start = entry & PAGE_MASK, second & PAGE_MASK
+            mm.ram[frame + offset : frame + PAGE_SIZE] = data[:head]
+            mm.ram[start : start + count - head] = data[head:]
+            if frame in mm.code_frames or start in mm.code_frames:
                 mm.code_flush()
             return
     if copy_to_user_partial(mm, address, data) != count:

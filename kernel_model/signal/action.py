@@ -25,13 +25,11 @@ from kernel_model.abi.signal import (
     SYNCHRONOUS_MASK,
     UNBLOCKABLE,
 )
-from kernel_model.arch import signal_ops
 from kernel_model.events import SignalDelivered, SignalFrameRefused
-from kernel_model.signal.deliver import has_deliverable
 from kernel_model.signal.rewind import is_synchronous, rewind_bounce
 from kernel_model.signal.rseq import abort_critical_section
 from kernel_model.signal.send import KILL_BIT, force_signal
-from kernel_model.signal.sighand import PendingSignals, SigAction, SigAltStack, SigInfo
+from kernel_model.signal.sighand import SigAction, SigAltStack, SigInfo
 from kernel_model.signal.stop import is_orphaned, stop_group
 from kernel_model.types import U64_MASK, SyscallError, TaskExit
 
@@ -47,12 +45,13 @@ def deliver_pending(kernel: Kernel, task: Task, call: tuple[int, int, int] | Non
 
     `call`: (number, first argument, result) of a call that a signal interrupted, `restart` the code it ended with.
     """
+    pending, shared = task.pending, task.signal.shared_pending
     while True:
         taken = None
-        if (task.pending.mask | task.signal.shared_pending.mask) & ~task.blocked:
+        if (pending.mask | shared.mask) & ~task.blocked:
             taken = get_signal(kernel, task)
             if taken is not None and not restart:
-                _handle_signal(kernel, task, *taken)
+                _handle_signal(kernel, task, taken[0], taken[1])
                 continue
         if taken is None and task.signal.stopped:
             # What the call that was interrupted comes to is decided when the task goes on.
@@ -67,7 +66,7 @@ def deliver_pending(kernel: Kernel, task: Task, call: tuple[int, int, int] | Non
             ):
                 regs[kernel.arch.RESULT_INDEX] = -errno.EINTR & U64_MASK
             else:
-                signal_ops(kernel.arch.NAME).rewind(regs, call[0], call[1], restart == errno.ERESTART_RESTARTBLOCK)
+                kernel.signal_ops.rewind(regs, call[0], call[1], restart == errno.ERESTART_RESTARTBLOCK)
             kernel.cpu.write_gregs(regs)
             restart = 0
         if taken is not None:
@@ -82,27 +81,25 @@ def deliver_pending(kernel: Kernel, task: Task, call: tuple[int, int, int] | Non
 
 def set_blocked(task: Task, mask: int) -> None:
     """Change the signal mask; what it no longer holds back is delivered before the program goes on."""
-    task.blocked = mask & ~UNBLOCKABLE
-    if has_deliverable(task):
+    task.blocked = blocked = mask & ~UNBLOCKABLE
+    if (task.pending.mask | task.signal.shared_pending.mask) & ~blocked:
         task.kernel.signal_work = True
 
 
-def _take(pending: PendingSignals, ready: int) -> SigInfo:
-    """The next of the signals `ready`, all pending: synchronous ones first, then by number, then by age
-    (next_signal())."""
+def dequeue_signal(task: Task, blocked: int) -> SigInfo | None:
+    """Take the next signal that `blocked` does not hold back: the task's own before its process's.
+
+    Among those synchronous ones first, then by number, then by age (next_signal()).
+    """
+    pending = task.pending
+    ready = pending.mask & ~blocked
+    if not ready:
+        pending = task.signal.shared_pending
+        ready = pending.mask & ~blocked
+        if not ready:
+            return None
     ready = ready & SYNCHRONOUS_MASK or ready
     return pending.take((ready & -ready).bit_length())
-
-
-def dequeue_signal(task: Task, blocked: int) -> SigInfo | None:
-    """Take the next signal that `blocked` does not hold back: the task's own before its process's."""
-    pending = task.pending
-    if ready := pending.mask & ~blocked:
-        return _take(pending, ready)
-    pending = task.signal.shared_pending
-    if ready := pending.mask & ~blocked:
-        return _take(pending, ready)
-    return None
 
 
 def _dequeue_synchronous(task: Task) -> SigInfo | None:
@@ -119,29 +116,30 @@ def get_signal(kernel: Kernel, task: Task) -> tuple[SigInfo, SigAction] | None:
 
     None when there is no more, or when one has stopped the process.
     """
-    if (task.pending.mask | task.signal.shared_pending.mask) & KILL_BIT:
+    pending, shared = task.pending, task.signal.shared_pending
+    if (pending.mask | shared.mask) & KILL_BIT:
         killed = dequeue_signal(task, ~KILL_BIT)
         if kernel.events.watched and killed is not None:
             kernel.events.emit_rare(SignalDelivered(task, SIGKILL, SIG_DFL, killed))
         raise TaskExit(SIGKILL)
     while True:
+        blocked = task.blocked
         info = None
-        if task.pending.mask & ~task.blocked & SYNCHRONOUS_MASK:
+        if pending.mask & ~blocked & SYNCHRONOUS_MASK:
             info = _dequeue_synchronous(task)
         if info is None:
-            info = dequeue_signal(task, task.blocked)
+            info = dequeue_signal(task, blocked)
             if info is None:
                 return None
         signal = info.signo
-        bit = 1 << signal - 1
         action = task.sighand.get(signal)
-        if action.handler == SIG_IGN:
-            continue
-        if action.handler != SIG_DFL:
+        handler = action.handler
+        if handler > SIG_IGN:
             if action.flags & SA_RESETHAND:
                 task.sighand.action[signal] = SigAction(SIG_DFL, action.flags, action.restorer, action.mask)
             return info, action
-        if bit & IGNORE_MASK:
+        bit = 1 << signal - 1
+        if handler == SIG_IGN or bit & IGNORE_MASK:
             continue
         if kernel.events.watched:
             kernel.events.emit_rare(SignalDelivered(task, signal, SIG_DFL, info))
@@ -167,7 +165,7 @@ def _handle_signal(kernel: Kernel, task: Task, info: SigInfo, action: SigAction)
         if not abort_critical_section(kernel, task):
             force_signal(kernel, task, SigInfo(SIGSEGV, SI_KERNEL))
     try:
-        signal_ops(kernel.arch.NAME).setup_rt_frame(task, info, action, mask, bounce_frame)
+        kernel.signal_ops.setup_rt_frame(task, info, action, mask, bounce_frame)
     except SyscallError:
         # kernel/signal.c:force_sigsegv(): a handler for SIGSEGV itself can't run either.
         if kernel.events.watched:
@@ -177,10 +175,10 @@ def _handle_signal(kernel: Kernel, task: Task, info: SigInfo, action: SigAction)
         force_signal(kernel, task, SigInfo(SIGSEGV, SI_KERNEL), fatal=info.signo == SIGSEGV)
         return
     task.saved_sigmask = None
-    blocked = task.blocked | action.mask
-    if not action.flags & SA_NODEFER:
-        blocked |= 1 << info.signo - 1
-    task.blocked = blocked & ~UNBLOCKABLE
+    if action.flags & SA_NODEFER:
+        task.blocked |= action.mask & ~UNBLOCKABLE
+    else:
+        task.blocked |= (action.mask | 1 << info.signo - 1) & ~UNBLOCKABLE
     if task.sas.flags & SS_AUTODISARM:
         task.sas = SigAltStack(flags=SS_DISABLE)
     if kernel.events.active:

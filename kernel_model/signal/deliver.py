@@ -107,7 +107,7 @@ def do_signal(kernel: Kernel, task: Task, call: tuple[int, int, int] | None) -> 
         call, task.stopped_call = task.stopped_call, None
     if call is not None and -ERESTART_RESTARTBLOCK <= call[2] <= -ERESTARTSYS:
         restart = -call[2]
-    elif task.saved_sigmask is None and not has_deliverable(task):
+    elif not (task.pending.mask | task.signal.shared_pending.mask) & ~task.blocked and task.saved_sigmask is None:
         return
     global _deliver_pending
     if _deliver_pending is None:

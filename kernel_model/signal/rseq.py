@@ -10,10 +10,10 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi.signal import SI_KERNEL, SIGSEGV
-from kernel_model.mm.uaccess import get_user, put_user
+from kernel_model.mm.uaccess import READ, get_user, put_user
 from kernel_model.signal.send import force_signal
 from kernel_model.signal.sighand import SigInfo
-from kernel_model.types import U64_MASK, SyscallError, UserPtr
+from kernel_model.types import PAGE_MASK, PAGE_OFFSET, U64_MASK, SyscallError, UserPtr
 
 if TYPE_CHECKING:
     from kernel_model.kernel import Kernel
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # struct rseq: cpu_id_start, cpu_id, rseq_cs, flags, node_id, mm_cid
 _RSEQ_CS_OFFSET: Final = 8
 _POINTER: Final = struct.Struct("<Q")
+_POINTER_AT: Final = _POINTER.unpack_from
 _POINTER_AND_FLAGS: Final = struct.Struct("<QI")
 _CPU_IDS: Final = struct.Struct("<II")
 _NODE_OFFSET: Final = 20
@@ -63,12 +64,16 @@ def abort_critical_section(kernel: Kernel, task: Task) -> bool:
     rseq_get_rseq_cs(), rseq_need_restart(), rseq_ip_fixup().
     """
     mm = task.mm
-    limit = kernel.arch.TASK_SIZE
-    pointer = UserPtr(task.rseq.address + _RSEQ_CS_OFFSET)
+    pointer = task.rseq.address + _RSEQ_CS_OFFSET
+    offset = pointer & PAGE_OFFSET
+    page = mm.pt.get(pointer - offset, 0)
+    if page & READ and not _POINTER_AT(mm.ram, (page & PAGE_MASK) + offset)[0]:
+        return True  # no section, as nearly always
     try:
         section, area_flags = get_user(mm, pointer, _POINTER_AND_FLAGS)
         if not section:
             return True
+        limit = kernel.arch.TASK_SIZE
         version, flags, start, length, abort = get_user(mm, UserPtr(section), _RSEQ_CS)
         if start >= limit or start + length >= limit or abort >= limit or version > 0 or 0 <= abort - start < length:
             return False

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kernel_model.task import Task
 
 KILL_BIT: Final = sigmask(SIGKILL)
+_JOB_CONTROL_MASK: Final = STOP_MASK | sigmask(SIGCONT)
 
 
 def is_ignored(task: Task, signal: int) -> bool:
@@ -58,13 +59,15 @@ def send_signal(kernel: Kernel, task: Task, info: SigInfo, *, group: bool = Fals
     """
     signal = info.signo
     bit = 1 << signal - 1
-    if bit & STOP_MASK:
-        flush_everywhere(task, sigmask(SIGCONT))
-    elif signal == SIGCONT:
-        flush_everywhere(task, STOP_MASK)
-        _continue(kernel, task)
-    if not (task.blocked | task.real_blocked) & bit and task.sighand.get(signal).handler <= SIG_IGN:
-        if is_ignored(task, signal):
+    if bit & _JOB_CONTROL_MASK:
+        if bit & STOP_MASK:
+            flush_everywhere(task, sigmask(SIGCONT))
+        else:
+            flush_everywhere(task, STOP_MASK)
+            _continue(kernel, task)
+    if not (task.blocked | task.real_blocked) & bit:
+        action = task.sighand.action.get(signal)
+        if (action is None or action.handler <= SIG_IGN) and is_ignored(task, signal):
             return True
     pending = task.signal.shared_pending if group else task.pending
     if signal < SIGRTMIN:
@@ -97,7 +100,14 @@ def enqueue(kernel: Kernel, task: Task, info: SigInfo, *, group: bool, bare: boo
         kernel.events.emit(SignalSent(task, info.signo, info.code))
     if task.sighand.signalfd_wqh is not None:
         task.sighand.signalfd_wqh.wake()
-    _complete(kernel, task, 1 << info.signo - 1, group=group)
+    bit = 1 << info.signo - 1
+    if (
+        task is kernel.current and bit & ~(task.blocked | KILL_BIT) and task.blocked_call is None
+        and task.exit_code is None
+    ):  # fmt: skip
+        kernel.signal_work = True  # it will look before it goes back
+    else:
+        _complete(kernel, task, bit, group=group)
     return pending
 
 
@@ -120,11 +130,6 @@ def _complete(kernel: Kernel, task: Task, bit: int, *, group: bool) -> None:
     if bit & KILL_BIT:
         task.signal.stopped = False
         kernel.sched.unpark(task.signal)
-    elif task is kernel.current and bit & ~task.blocked and task.exit_code is None:
-        kernel.signal_work = True
-        if task.blocked_call is not None:
-            kernel.sched.wake(task)
-        return
     for candidate in [task, *(threads_beside(task) if group else ())]:
         if candidate.exit_code is None and (bit & ~candidate.blocked or bit & KILL_BIT):
             if candidate is kernel.current:

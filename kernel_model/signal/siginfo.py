@@ -11,8 +11,11 @@ from kernel_model.signal.sighand import SigInfo
 
 _INT: Final = struct.Struct("<i")
 _HEAD: Final = struct.Struct("<iii")
-_FROM_USER: Final = struct.Struct("<iii4xiI104x")
-"""The whole structure of kill(2) and tgkill(2)."""
+_WHOLE: Final = {
+    ("pid", 2): struct.Struct("<iii4xiI104x"), ("addr", 1): struct.Struct("<iii4xQ104x"),
+    ("call_addr", 3): struct.Struct("<iii4xQiI96x"),
+}  # fmt: skip
+"""By the first field and their number, the whole structure of kill(2) and tgkill(2), of a fault, and of SIGSYS."""
 _FIELDS: Final = {
     "pid": struct.Struct("<i"), "uid": struct.Struct("<I"), "value": struct.Struct("<q"),
     "status": struct.Struct("<i"), "utime": struct.Struct("<q"), "stime": struct.Struct("<q"),
@@ -31,11 +34,13 @@ def pack(info: SigInfo) -> bytes:
     if info.raw:
         return info.raw.ljust(SIGINFO_BYTES, b"\0")
     fields = info.fields
-    if len(fields) == 2 and fields[0][0] == "pid" and fields[1][0] == "uid":
-        return _FROM_USER.pack(info.signo, info.errno, info.code, fields[0][1], fields[1][1])
+    if fields:
+        whole = _WHOLE.get((fields[0][0], len(fields)))
+        if whole is not None:
+            return whole.pack(info.signo, info.errno, info.code, *[value for _, value in fields])
     data = bytearray(SIGINFO_BYTES)
     _HEAD.pack_into(data, 0, info.signo, info.errno, info.code)
-    for name, value in info.fields:
+    for name, value in fields:
         _FIELDS[name].pack_into(data, _OFFSETS[name], value)
     return bytes(data)
 

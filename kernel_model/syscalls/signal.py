@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from kernel_model.abi import errno
 from kernel_model.abi import signal as abi
 from kernel_model.abi.time import KTIME_MAX_NS, NSEC_PER_SEC, NSEC_PER_USEC, TIMESPEC, USEC_PER_SEC
-from kernel_model.arch import signal_ops
 from kernel_model.cred import CAP_KILL
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user, get_user, put_user
 from kernel_model.signal.send import force_signal, send_signal
@@ -102,7 +102,7 @@ def sys_sigaltstack(task: Task, uss: kinds.StackT, uoss: kinds.OutStackT) -> int
     old_flags = sas_ss_flags(old, sp) | (old.flags & abi.SS_AUTODISARM)
     if new is not None:
         address, flags, size = new
-        set_altstack(task, address, flags, size, sp, signal_ops(kernel.arch.NAME).MIN_SS_SIZE)
+        set_altstack(task, address, flags, size, sp, kernel.signal_ops.MIN_SS_SIZE)
     if uoss:
         signed = old_flags - (1 << 32) if old_flags >> 31 else old_flags
         put_user(task.mm, uoss, abi.STACK_T, old.sp, signed, old.size)
@@ -112,8 +112,8 @@ def sys_sigaltstack(task: Task, uss: kinds.StackT, uoss: kinds.OutStackT) -> int
 @syscall()
 def sys_rt_sigreturn(task: Task) -> int:
     """rt_sigreturn(2): back from a handler. A frame that is not sound is SIGSEGV, and the call has returned 0."""
-    ops = signal_ops(task.kernel.arch.NAME)
     task.restart_block = None
+    ops = task.kernel.signal_ops
     try:
         ops.restore_frame(task)
     except SyscallError:
@@ -125,10 +125,8 @@ def sys_rt_sigreturn(task: Task) -> int:
 
 # -- sending ----------------------------------------------------------------------------------------------------------
 def _may_kill(task: Task, target: Task, sig: int) -> bool:
-    """kernel/signal.c:kill_ok_by_cred(), and SIGCONT within a session."""
+    """May it signal a task of another process? (kernel/signal.c:kill_ok_by_cred(), and SIGCONT within a session)"""
     own, other = task.cred, target.cred
-    if target.signal is task.signal:
-        return True
     return (
         own.euid in (other.suid, other.uid)
         or own.uid in (other.suid, other.uid)
@@ -142,7 +140,7 @@ def send_checked(task: Task, target: Task, info: SigInfo, *, group: bool) -> Non
 
     if not 0 <= info.signo <= abi.NSIG:
         raise SyscallError(errno.EINVAL)
-    if not _may_kill(task, target, info.signo):
+    if target.signal is not task.signal and not _may_kill(task, target, info.signo):
         raise SyscallError(errno.EPERM)
     if info.signo and not send_signal(task.kernel, target, info, group=group):
         raise SyscallError(errno.EAGAIN)
@@ -150,7 +148,13 @@ def send_checked(task: Task, target: Task, info: SigInfo, *, group: bool) -> Non
 
 def info_of_kill(task: Task, sig: int, code: int) -> SigInfo:
     """The siginfo of kill(2) and tgkill(2)."""
-    return SigInfo(sig, code, fields=(("pid", task.tgid), ("uid", task.cred.uid)))
+    return _info_from(sig, code, task.tgid, task.cred.uid)
+
+
+@lru_cache(maxsize=64)
+def _info_from(sig: int, code: int, pid: int, uid: int) -> SigInfo:
+    """A siginfo that says who sent it."""
+    return SigInfo(sig, code, fields=(("pid", pid), ("uid", uid)))
 
 
 def _leaders(task: Task) -> Iterable[Task]:
@@ -208,7 +212,14 @@ def sys_tgkill(task: Task, tgid: Pid, pid: Pid, sig: Signal) -> int:
     """tgkill(2)."""
     if pid <= 0 or tgid <= 0:
         raise SyscallError(errno.EINVAL)
-    send_checked(task, _thread(task, tgid, pid), info_of_kill(task, sig, abi.SI_TKILL), group=False)
+    target = task.kernel.tasks.get(pid)
+    if target is None or target.tgid != tgid:
+        raise SyscallError(errno.ESRCH)
+    info = _info_from(sig, abi.SI_TKILL, task.tgid, task.cred.uid)
+    if target is not task or not 0 < sig <= abi.NSIG:
+        send_checked(task, target, info, group=False)
+    elif not send_signal(task.kernel, task, info):
+        raise SyscallError(errno.EAGAIN)
     return 0
 
 

@@ -28,9 +28,32 @@ T = TypeVar("T")
 
 if TYPE_CHECKING:
     from kernel_model.bounce import SyscallFrame
-    from kernel_model.cpu import CallRegisters
+    from kernel_model.cpu import CallRegisters, ImageLayout, RegisterImage
     from kernel_model.fs.inode import Inode
     from kernel_model.task import Task
+
+
+class IdleImage:
+    """The `RegisterImage` of an `IdleCpu`."""
+
+    def __init__(self, cpu: IdleCpu, layout: ImageLayout) -> None:
+        self.cpu = cpu
+        self.data = memoryview(bytearray(layout.size_bytes))
+        self.gregs = self.data[layout.gregs :][: 8 * len(cpu.gregs)]
+        self.vectors = self.data[layout.vectors :][:512]
+        self.fp_status = self.data[layout.fp_status :][:8] if layout.fp_status else None
+
+    def load(self) -> None:
+        self.gregs[:] = self.cpu.read_gregs_bytes()
+        self.vectors[:] = self.cpu.fpregs[:512]
+        if self.fp_status is not None:
+            self.fp_status[:] = self.cpu.fpregs[512:520]
+
+    def store(self) -> None:
+        self.cpu.write_gregs_bytes(bytes(self.gregs))
+        self.cpu.fpregs = bytes(self.vectors)
+        if self.fp_status is not None:
+            self.cpu.fpregs += bytes(self.fp_status) + bytes(8)
 
 
 @dataclass(slots=True)
@@ -73,6 +96,22 @@ class IdleCpu:
 
     def write_fpregs(self, data: bytes) -> None:
         self.fpregs = data
+
+    def call_sp_and_flags(self) -> tuple[int, int]:
+        return self.gregs[self.sp_index], self.gregs[-1]
+
+    def register_image(self, layout: ImageLayout) -> RegisterImage:
+        return IdleImage(self, layout)
+
+    def enter_signal_handler(self, registers: tuple[int, ...]) -> None:
+        if len(registers) == 7:
+            places = [0, 1, 2, 29, 30, 31, 32]
+        else:
+            registers = (*registers, 0)
+            places = [8, 9, 12, 15, 16, 17, 13]
+            self.fpregs = (0x37F).to_bytes(2, "little") + bytes(22) + (0x1F80).to_bytes(4, "little") + bytes(484)
+        for place, value in zip(places, registers, strict=True):
+            self.gregs[place] = value
 
     def start_thread(self, pc: int, sp: int) -> None:
         self.gregs = [0] * len(self.gregs)
