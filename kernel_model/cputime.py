@@ -41,6 +41,7 @@ class CpuAccount:
         self.since_ns = self._settled_ns = self.read()
         self._settled_cpu_ns = self._cpu_ns()
         self._charge_turns: Callable[[], None] | None = None
+        # QUIRK: Until CPU time is first asked for, turns shorter than a time slice may be charged to another task.
         self.asked = kernel.clock.virtual
         """Somebody cares for CPU time: each turn is charged for."""
 

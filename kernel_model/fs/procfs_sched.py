@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from kernel_model.abi.time import CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID
 from kernel_model.cputime import runtime_ns
 from kernel_model.placement import NICE_0_WEIGHT, priority, weight
 
@@ -15,6 +16,8 @@ _MAX_RT_PRIO: Final = 100
 _DEFAULT_PRIO: Final = 120
 _LOAD_SCALE: Final = 1024
 _SIGEV_THREAD_ID: Final = 4
+# As kernel/time/posix-cpu-timers.c keeps them: ~0 << 3 | per-thread << 2 | which
+_CPU_CLOCKS: Final = {CLOCK_PROCESS_CPUTIME_ID: -6, CLOCK_THREAD_CPUTIME_ID: -2}
 _NOTIFY: Final = (b"signal", b"none", b"thread")
 
 
@@ -59,15 +62,15 @@ def schedstat(target: Task) -> bytes:
 
 
 def timers(target: Task) -> bytes:
-    """/proc/<pid>/timers: those of timer_create(2) (fs/proc/base.c:show_timer())."""
+    """/proc/<pid>/timers: those of timer_create(2), the newest first (fs/proc/base.c:show_timer())."""
     out = []
-    for number, timer in sorted(target.signal.posix_timers.items()):
+    for number, timer in reversed(target.signal.posix_timers.items()):
         to_thread = timer.notify & _SIGEV_THREAD_ID
         who = b"tid.%d" % timer.thread_pid if to_thread else b"pid.%d" % target.tgid
         out.append(
             b"ID: %d\nsignal: %d/%016x\nnotify: %s/%s\nClockID: %d\n"
             % (number, timer.signo, timer.value & 0xFFFF_FFFF_FFFF_FFFF, _NOTIFY[timer.notify & ~_SIGEV_THREAD_ID],
-               who, timer.user_clock_id)
+               who, _CPU_CLOCKS.get(timer.user_clock_id, timer.user_clock_id))
         )  # fmt: skip
     return b"".join(out)
 

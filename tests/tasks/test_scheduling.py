@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,27 @@ def test_roots_fork_and_thread_bombs_end_when_the_kernel_has_no_room(arch: str, 
     """RLIMIT_NPROC is not for root; a machine of 16 MiB has room for 128 tasks."""
     seen = run_guest(arch, "bombs", "as-root", options=("--memory", "16M"), cwd=tmp_path)
     assert (seen.status, seen.stdout.splitlines()[-1]) == (0, b"ok"), seen
+
+
+def test_each_deadlock_is_told(arch: str, tmp_path: Path) -> None:
+    """A handler runs, and then everybody waits again: that is another one."""
+    program = [*emulator("--timeout", "20"), guest(arch, "stuck"), "handler"]
+    with subprocess.Popen(program, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as running:
+        assert running.stderr is not None
+        for _ in range(3):
+            while b"only a signal from outside" not in (line := running.stderr.readline()):
+                assert line, "it is gone"
+            running.send_signal(signal.SIGTERM)
+        running.kill()
+
+
+def test_cpu_time_is_repeatable_on_virtual_time(arch: str, tmp_path: Path) -> None:
+    """What each of three threads has used, to the nanosecond, is the same in each run of a seed."""
+    runs = [
+        run_guest(arch, "used", "tell", options=("--seed", "5", "--time", "virtual"), cwd=tmp_path) for _ in range(2)
+    ]
+    assert runs[0].status == 0
+    assert runs[0].stdout == runs[1].stdout
+    numbers = [int(number) for number in runs[0].stdout.split()]
+    assert sum(numbers[1:]) <= numbers[0]
+    assert min(numbers) > 1_000_000
