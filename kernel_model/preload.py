@@ -67,11 +67,12 @@ class Preload:
         self._size_bytes = max(s.start + s.size_bytes for s in self._segments)
 
     def map_into(self, mm: MemoryMap, entry: int) -> int:
-        """Show it at a place of chance's choice; where to start, for a program that begins at `entry`.
+        """Show it; where to start, for a program that begins at `entry`. ENOMEM when there is no room.
 
-        ENOMEM when there is no room.
+        It is where mmap(2) puts nothing while there is room elsewhere: the program's own mappings stay where they would
+        be.
         """
-        base = mm.get_unmapped_area(0, self._size_bytes, 0)
+        base = mm.lowest_free(self._size_bytes)
         for segment in self._segments:
             start = base + segment.start
             if segment.frames:

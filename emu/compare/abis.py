@@ -1,10 +1,10 @@
-"""Ways into the kernel by name, as `--abis` lists them: `bare`, `bounce`, `bounce:task-page+legacy`."""
+"""Ways into the kernel by name, as `--abis` lists them: `bare`, `seccomp`, `bounce:task-page+legacy`."""
 
 from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-_VARIANTS: Final = {
+_BOUNCE_VARIANTS: Final = {
     "slide": ("bounce_check", "slide"),
     "site": ("bounce_check", "site"),
     "task-page": ("bounce_frame", "task-page"),
@@ -16,7 +16,14 @@ _VARIANTS: Final = {
     "origin": ("visible", "origin"),
     "real": ("visible", "real"),
 }
-"""A word behind the colon to the option of `uabi-emu run` that it stands for."""
+_HANDLER_VARIANTS: Final = {word: ("handler", word) for word in ("careful", "slide", "hiding")}
+_VARIANTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
+    "bare": {},
+    "bounce": _BOUNCE_VARIANTS,
+    "seccomp": _HANDLER_VARIANTS,
+    "dispatch": _HANDLER_VARIANTS,
+}
+"""Of each ABI: a word behind the colon to the option of `uabi-emu run` that it stands for."""
 _BOUNCE_OPTIONS: Final = ("bounce_check", "bounce_frame", "bounce_return", "bounce_set")
 
 
@@ -29,8 +36,9 @@ class Abi(NamedTuple):
 
     def applied(self, given: dict[str, Any]) -> dict[str, Any]:
         """What its machine is made with: what the command line says, but for what it says itself."""
-        kept = given | dict.fromkeys(_BOUNCE_OPTIONS) if self.abi == "bare" else given
-        return kept | self.options
+        others = [] if self.abi == "bounce" else [*_BOUNCE_OPTIONS]
+        others += ["handler"] if _VARIANTS[self.abi] is not _HANDLER_VARIANTS else []
+        return given | dict.fromkeys(others) | self.options
 
 
 class NoSuchAbi(Exception):
@@ -42,15 +50,16 @@ def parse(text: str) -> list[Abi]:
     found: list[Abi] = []
     for name in text.split(","):
         abi, colon, words = name.strip().partition(":")
-        if abi not in ("bare", "bounce"):
-            raise NoSuchAbi(f"'{name}' is no ABI: write bare, bounce, or bounce:task-page")
-        if colon and abi == "bare":
+        variants = _VARIANTS.get(abi)
+        if variants is None:
+            raise NoSuchAbi(f"'{name}' is no ABI: write bare, bounce, seccomp, dispatch, or bounce:task-page")
+        if colon and not variants:
             raise NoSuchAbi(f"'{name}': bare has no variants: write bare")
         options: dict[str, str] = {}
         for word in words.split("+") if colon else ():
-            if word not in _VARIANTS:
-                raise NoSuchAbi(f"'{name}': no variant '{word}': write one of {', '.join(_VARIANTS)}")
-            option, value = _VARIANTS[word]
+            if word not in variants:
+                raise NoSuchAbi(f"'{name}': no variant '{word}': write one of {', '.join(variants)}")
+            option, value = variants[word]
             if option in options:
                 raise NoSuchAbi(f"'{name}': {word} and {options[option]} exclude each other: write one of them")
             options[option] = value

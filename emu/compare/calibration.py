@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 FORMAT: Final = "uabi-emu calibration"
 FORMAT_VERSION: Final = 1
@@ -58,6 +61,10 @@ class Calibration(NamedTuple):
     bare_ns: float
     ways: dict[str, Way]
     """By each of `TRAPPING`."""
+
+    def borrowed(self, abis: Iterable[str]) -> list[tuple[str, str]]:
+        """Those of `abis` that another calibration has measured, and which."""
+        return [(abi, way.source) for abi, way in self.ways.items() if abi in abis and way.source != self.name]
 
     def entry_ns(self, abi: str) -> float:
         """One entry into the kernel under `abi` (bare, bounce, seccomp, dispatch)."""

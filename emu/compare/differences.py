@@ -87,7 +87,7 @@ class Checker:
             return
         call = show(self._reference.calls[pid][index])
         for what, mine, other in zip(State._fields, state, wanted, strict=True):
-            if mine != other:
+            if mine != other and mine is not None:
                 detail = self._registers(state, wanted) if what == "registers" else "are others"
                 self._differs(pid, index, what.replace("_", "-"), f"after {call}: {_WORDS[what]} {detail}")
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from emu.compare.costs import Costs
 from emu.cpu.watch import InstructionWatch
 from kernel_model.events import (
     Bounced,
@@ -18,43 +19,15 @@ from kernel_model.events import (
 from kernel_model.types import U64_MASK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
+    from emu.compare.costs import CallCost
     from emu.compare.handlers import Handlers
     from emu.machine import Machine
     from kernel_model.task import Task
 
 _STACK_MAX_BYTES: Final = 4096
 """Further from SP than any handler reaches: what is there is no stack of the bounce."""
-
-
-class CallCost:
-    """What one system call cost in a run, all calls of that name together."""
-
-    __slots__ = ("bounces", "calls", "entries", "instructions", "stack_bytes_max")
-
-    def __init__(self) -> None:
-        self.calls = 0
-        """Real calls."""
-        self.bounces = 0
-        self.entries = 0
-        """Into the kernel: each bounce, each real call, and each return that makes no call."""
-        self.instructions = 0
-        """Executed in the vDSO's handlers."""
-        self.stack_bytes_max = 0
-        """The most that one bounce took of the user's stack: red zone, alignment, frame."""
-
-
-def total(costs: Iterable[CallCost]) -> CallCost:
-    """All of them together."""
-    result = CallCost()
-    for cost in costs:
-        result.calls += cost.calls
-        result.bounces += cost.bounces
-        result.entries += cost.entries
-        result.instructions += cost.instructions
-        result.stack_bytes_max = max(result.stack_bytes_max, cost.stack_bytes_max)
-    return result
 
 
 class Meter:
@@ -66,7 +39,7 @@ class Meter:
         self._kernel = machine.kernel
         self._handlers = handlers
         self._before = before
-        self.costs: dict[str, CallCost] = {}
+        self.costs = Costs()
         self.signals = 0
         """How many signals reached a task."""
         self._bounced: dict[int, Bounced] = {}
@@ -77,26 +50,22 @@ class Meter:
         machine.kernel.events.subscribe(self)
         self._watch_handlers()
 
-    def _cost(self, name: str) -> CallCost:
-        cost = self.costs.get(name)
-        if cost is None:
-            cost = self.costs[name] = CallCost()
-        return cost
-
     def __call__(self, event: Event) -> None:
         """One event."""
         popped, self._popped = self._popped, None
         if isinstance(event, SyscallEnter):
-            cost = self._cost(event.name)
+            cost = self.costs[event.name]
             cost.calls += 1
             cost.entries += 1
+            if popped is None and not self._handlers.hold(event.task.mm, event.pc - 1):
+                cost.direct += 1
             return
         if popped is not None:
-            self._cost(self._kernel.table.name(popped.number)).entries += 1
+            self.costs[self._kernel.table.name(popped.number)].entries += 1
         if isinstance(event, Bounced):
             self._bounced[event.task.pid] = event
-            cost = self._cost(self._kernel.table.name(event.number))
-            cost.bounces += 1
+            cost = self.costs[self._kernel.table.name(event.number)]
+            cost.old_style += 1
             cost.entries += 1
             self._reaches(cost, event.task, event.frame)
             self._lengthen_slice()
@@ -135,7 +104,7 @@ class Meter:
         task = self._kernel.current
         bounced = self._bounced.get(task.pid)
         if bounced is not None:
-            cost = self._cost(self._kernel.table.name(bounced.number))
+            cost = self.costs[self._kernel.table.name(bounced.number)]
             cost.instructions += 1
             self._reaches(cost, task, self._machine.cpu.read_gregs()[self._kernel.arch.SP_INDEX])
         if pc - task.mm.vdso in self._handlers.jumps:

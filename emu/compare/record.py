@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from emu.compare.handlers import Handlers
     from kernel_model.kernel import Kernel
     from kernel_model.mm.mm import MemoryMap
+    from kernel_model.task import Task
 
 AROUND_SP_BYTES: Final = 4096
 """So much below and above the stack pointer is compared after each call."""
@@ -33,16 +34,16 @@ _MAX_ARGUMENTS: Final = 6
 class State(NamedTuple):
     """A task on its way back to the program: what the program can see of it."""
 
-    buffers: int
-    """CRC of what the call's pointers lead to."""
+    buffers: int | None
+    """CRC of what the call's pointers lead to; None: not looked at."""
     registers: bytes = b""
     """`Cpu.read_gregs_bytes`: all general registers, SP, PC and flags."""
     floating_point: int = 0
     """CRC of the floating-point and vector registers with their control registers."""
     tls: tuple[int, int] = (0, 0)
     """`Cpu.get_tls` and `get_gs`."""
-    stack: int = 0
-    """CRC of the memory around SP."""
+    stack: int | None = 0
+    """CRC of the memory around SP; None: not looked at."""
 
 
 class Call(NamedTuple):
@@ -79,7 +80,7 @@ class _Holes:
 
 
 class Recorder:
-    """A listener to all events of a kernel that tells a `Sink` what each task does.
+    """Made of the events of a kernel, it tells a `Sink` what each task does.
 
     It looks at calls, the arguments that each has, its result, and what it read into a buffer. A deep one looks at all
     six argument registers, and at what the program can see when it goes on: registers, flags, memory around SP and
@@ -89,7 +90,9 @@ class Recorder:
     kernel, `bare` too: each call makes a hole where its frame would be, and a hole stays.
     """
 
-    def __init__(self, kernel: Kernel, handlers: Handlers, sink: Sink, *, deep: bool) -> None:
+    def __init__(self, kernel: Kernel, handlers: Handlers, sink: Sink, *, deep: bool, frames: bool = False) -> None:
+        """`frames`: signal frames come to lie where the program's stack will be, so that no memory is compared."""
+        self._frames = frames
         self._kernel = kernel
         self._cpu = kernel.cpu
         self._arch = kernel.arch
@@ -106,14 +109,13 @@ class Recorder:
         self._rows = names(kernel.arch.NAME)
         self._arguments: dict[int, tuple[int, list[tuple[int, bool]]]] = {}
         self._handlers = handlers
-        kernel.events.subscribe(self)
 
     def __call__(self, event: Event) -> None:
         """One event."""
         if isinstance(event, SyscallEnter):
-            self._enter(event)
+            self.call_begins(event, self._sp_of(event.task))
         elif isinstance(event, SyscallExit):
-            self._exit(event)
+            self.call_is_over(event, event.args)
         elif isinstance(event, Bounced):
             self._bounced[event.task.pid] = event
         elif isinstance(event, Execve):
@@ -128,12 +130,16 @@ class Recorder:
         return index
 
     # -- calls ---------------------------------------------------------------------------------------------------------
-    def _enter(self, event: SyscallEnter) -> None:
-        task = event.task
+    def _sp_of(self, task: Task) -> int:
+        """SP of the program, which makes a call."""
         gregs = self._cpu.read_gregs()
-        sp = gregs[self._arch.SP_INDEX]
         if self._handlers.hold(task.mm, gregs[self._arch.PC_INDEX]) and task.pid in self._bounced:
-            sp = self._bounced[task.pid].words[1]  # a plain call of the handler's
+            return self._bounced[task.pid].words[1]  # a plain call of the handler's
+        return gregs[self._arch.SP_INDEX]
+
+    def call_begins(self, event: SyscallEnter, sp: int) -> None:
+        """A call, made with SP at `sp`."""
+        task = event.task
         holes = self._holes_of(task.pid, task.mm)
         holes.add(self._arch.untag(sp - self._reserved_bytes & -_SLOT_BYTES & U64_MASK))
         if event.name in _CLONES:
@@ -146,12 +152,17 @@ class Recorder:
             holes = self._holes[mm] = self._inherited.pop(pid) if pid in self._inherited else _Holes()
         return holes
 
-    def _exit(self, event: SyscallExit) -> None:
+    def call_is_over(self, event: SyscallExit, args: tuple[int, ...], *, settled: bool = True) -> None:
+        """The end of a call; `args`: what is told of those of `event`. Not `settled`: its result is known, but the
+        registers are not the program's yet, or not to be compared.
+        """
         pid = event.task.pid
         if event.name in _CLONES and event.result is not None and event.result > 0:
             self._inherited[event.result] = self._cloning[pid]
         count, _ = self._arguments_of(event.number)
-        index = self._next(pid, Call(event.name, event.args if self._deep else event.args[:count], event.result))
+        index = self._next(pid, Call(event.name, args if self._deep else args[:count], event.result))
+        if not settled:
+            return
         gregs = self._cpu.read_gregs()
         if self._handlers.stack_returns and self._handlers.hold(event.task.mm, gregs[self._arch.PC_INDEX]):
             self._unfinished.setdefault(pid, []).append((index, event))
@@ -164,7 +175,7 @@ class Recorder:
         if pc - task.mm.vdso not in self._handlers.stack_returns or not self._unfinished.get(task.pid):
             return
         gregs = self._cpu.read_gregs()
-        words = _FIVE_WORDS.unpack(self._read(task.mm, gregs[self._arch.SP_INDEX], _FIVE_WORDS.size, None))
+        words = _FIVE_WORDS.unpack(read_memory(task.mm, gregs[self._arch.SP_INDEX], _FIVE_WORDS.size, None))
         for register, word in self._handlers.taken.items():
             gregs[register] = words[word]
         index, event = self._unfinished[task.pid].pop()
@@ -183,11 +194,14 @@ class Recorder:
             count = min(max(event.result or 0, 0), _BUFFER_MAX_BYTES) if by_result else _POINTED_BYTES
             if count and event.args[register]:
                 address = self._arch.untag(event.args[register])
-                buffers = zlib.crc32(self._read(mm, address, count, holes), buffers)
+                buffers = zlib.crc32(read_memory(mm, address, count, holes), buffers)
         state = State(buffers)
-        if self._deep:
+        if self._deep and self._frames:
+            tls = cpu.get_tls(), cpu.get_gs()
+            state = State(None, registers, zlib.crc32(cpu.read_fpregs()), tls, None)
+        elif self._deep:
             start = self._arch.untag(sp) - AROUND_SP_BYTES
-            stack = zlib.crc32(self._read(mm, start, 2 * AROUND_SP_BYTES, holes))
+            stack = zlib.crc32(read_memory(mm, start, 2 * AROUND_SP_BYTES, holes))
             tls = cpu.get_tls(), cpu.get_gs()
             state = State(buffers, registers, zlib.crc32(cpu.read_fpregs()), tls, stack)
         self._sink.state(task.pid, index, state)
@@ -209,23 +223,23 @@ class Recorder:
             )
         return known
 
-    # -- memory, without touching it -----------------------------------------------------------------------------------
-    @staticmethod
-    def _read(mm: MemoryMap, start: int, count: int, holes: _Holes | None) -> bytes:
-        """`count` bytes at `start`: pages that are not there, or can't be read, as zeros; holes too."""
-        out = bytearray(count)
-        end = start + count
-        page = start & -PAGE_SIZE
-        while page < end:
-            first, last = max(page, start), min(page + PAGE_SIZE, end)
-            entry = mm.pt.get(page & U64_MASK, 0)
-            if entry & _R:
-                at = (entry & -PAGE_SIZE) + first - page
-                out[first - start : last - start] = mm.ram[at : at + last - first]
-            if holes is not None:
-                for slot in holes.pages.get(page, ()):
-                    low, high = max(slot, start), min(slot + _SLOT_BYTES, end)
-                    if low < high:
-                        out[low - start : high - start] = bytes(high - low)
-            page += PAGE_SIZE
-        return bytes(out)
+
+def read_memory(mm: MemoryMap, start: int, count: int, holes: _Holes | None = None) -> bytes:
+    """`count` bytes at `start`, which touches nothing: pages that are not there, or can't be read, as zeros; holes
+    too."""
+    out = bytearray(count)
+    end = start + count
+    page = start & -PAGE_SIZE
+    while page < end:
+        first, last = max(page, start), min(page + PAGE_SIZE, end)
+        entry = mm.pt.get(page & U64_MASK, 0)
+        if entry & _R:
+            at = (entry & -PAGE_SIZE) + first - page
+            out[first - start : last - start] = mm.ram[at : at + last - first]
+        if holes is not None:
+            for slot in holes.pages.get(page, ()):
+                low, high = max(slot, start), min(slot + _SLOT_BYTES, end)
+                if low < high:
+                    out[low - start : high - start] = bytes(high - low)
+        page += PAGE_SIZE
+    return bytes(out)

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from emu.compare.costs import CallCost, total
 from emu.compare.differences import ended
-from emu.compare.meter import CallCost, total
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rich.console import Console
+    from rich.table import Table
 
+    from emu.compare.calibration import Calibration
+    from emu.compare.corpus import Survival
     from emu.compare.differences import Difference
     from emu.compare.run import Run
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 DIFFERENCES_SHOWN: Final = 20
-_NAME_WIDTH, _NUMBER_WIDTH, _GROUP_WIDTH = 20, 10, 32
+_NAME_WIDTH, _NUMBER_WIDTH, _GROUP_WIDTH = 20, 10, 33
+_ABI_WIDTH: Final = 16
 _NOTHING: Final = CallCost()
 _TALK: Final = "2-4x"
 """By how much the base overhead of a call grows, as the talk has it (Linux Plumbers 2019, "Hack #2: Any good?")."""
@@ -27,13 +32,36 @@ _TALK: Final = "2-4x"
 class Model(NamedTuple):
     """What a way into the kernel is reckoned to take."""
 
-    entry_ns: float
-    """One entry into the kernel and the way back."""
+    calibration: Calibration
+    entry_ns: float | None
+    """One entry into the kernel and the way back, under all ABIs; None: as the calibration has it."""
     instruction_ns: float
 
-    def time_ns(self, cost: CallCost) -> float:
+    def entry(self, abi: str) -> float:
+        """One entry into the kernel under `abi`, and the way back."""
+        return self.calibration.entry_ns(abi) if self.entry_ns is None else self.entry_ns
+
+    def frame(self, abi: str) -> float:
+        """A signal's frame that a trapped call pushes, there and back."""
+        return self.calibration.frame_ns(abi)
+
+    def time_ns(self, abi: str, cost: CallCost) -> float:
         """What the calls took on their way, without their own work."""
-        return cost.entries * self.entry_ns + cost.instructions * self.instruction_ns
+        return (
+            cost.entries * self.entry(abi) + cost.frames * self.frame(abi) + cost.instructions * self.instruction_ns
+        )
+
+    def times(self, abi: str, cost: CallCost, base_abi: str, base: CallCost) -> float | None:
+        """How much longer the way is than another; None where that takes no time."""
+        whole = self.time_ns(base_abi, base)
+        return self.time_ns(abi, cost) / whole if whole else None
+
+    def times_each(self, abi: str, cost: CallCost, base_abi: str) -> float | None:
+        """How much longer the way of one old-style call is than one entry under another ABI."""
+        if not cost.old_style or not self.entry(base_abi):
+            return None
+        direct_ns = cost.direct * self.entry(abi)
+        return (self.time_ns(abi, cost) - direct_ns) / cost.old_style / self.entry(base_abi)
 
 
 class Report(NamedTuple):
@@ -45,6 +73,8 @@ class Report(NamedTuple):
     model: Model
     seed: int | None
     virtual_time: bool
+    survival: Survival | None = None
+    """What is known of a corpus."""
 
     def names(self) -> list[str]:
         """The calls of all runs, those made most often first."""
@@ -107,46 +137,126 @@ def _print_table(report: Report, runs: Sequence[Run], console: Console) -> None:
     table.add_column("\ncalls", str(whole.calls), justify="right", no_wrap=True)
     table.add_column(Text(f"{base.name}\nentries"), str(whole.entries), justify="right", no_wrap=True)
     for run in runs:
-        group = _cells(report.model, every[run.name], whole)
+        group = _cells(report.model, run, every[run.name], base, whole)
         for title, footer in zip(("entries", "instr", "stack", "cost"), group, strict=True):
             head = Text(f"{run.name if title == 'entries' else ''}\n{title}")
             table.add_column(head, footer, justify="right", no_wrap=True)
     for name in report.names():
+        if not any(name in run.costs for run in (base, *runs)):
+            continue
         own = base.costs.get(name, _NOTHING)
         cells = [name, str(own.calls), str(own.entries)]
         for run in runs:
-            cells += _cells(report.model, run.costs.get(name, _NOTHING), own)
+            cells += _cells(report.model, run, run.costs.get(name, _NOTHING), base, own)
         table.add_row(*map(Text, cells))
+    print_table(table, console)
+
+
+def print_table(table: Table, console: Console) -> None:
+    """Without the spaces at the ends of its lines."""
     with console.capture() as text:
         console.print(table)
     for line in text.get().splitlines():
         console.out(line.rstrip(), highlight=False)
 
 
-def _cells(model: Model, cost: CallCost, own: CallCost) -> list[str]:
-    return [str(cost.entries), str(cost.instructions), str(cost.stack_bytes_max), _times(model, cost, own)]
+def _cells(model: Model, run: Run, cost: CallCost, base: Run, own: CallCost) -> list[str]:
+    times = _shown(model.times(run.abi, cost, base.abi, own))
+    return [str(cost.entries), str(cost.instructions), str(cost.stack_bytes_max), times]
 
 
-def _times(model: Model, cost: CallCost, own: CallCost) -> str:
-    """How much longer the way is."""
-    whole = model.time_ns(own)
-    return f"{model.time_ns(cost) / whole:.2f}x" if whole else "-"
+def _shown(times: float | None) -> str:
+    return "-" if times is None else f"{times:.2f}x"
+
+
+class Line(NamedTuple):
+    """What the table of ABIs is made of, for one of them."""
+
+    name: str
+    abi: str
+    """What it is a variant of."""
+    calls: CallCost
+    """All calls together."""
+    whole: CallCost
+    """And what libraries did at their start."""
+    survive: str
+
+
+def abi_lines(report: Report) -> list[Line]:
+    """A line for each run."""
+    survival, arch = report.survival, report.runs[0].arch
+    return [
+        Line(
+            run.name, run.abi, run.costs.of_calls(), total(run.costs.values()),
+            survival.text(arch, run.name) if survival else "-",
+        )
+        for run in report.runs
+    ]  # fmt: skip
+
+
+def print_abis(lines: Sequence[Line], model: Model, console: Console) -> None:
+    """One line for each ABI: what an old-style call takes there, and the model's figure for it and for all calls."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("\nabi", overflow="fold", max_width=_ABI_WIDTH)
+    for title in ("old-\nstyle", "\nentries", "\nframes", "\ninstr", "\nstack", "\ncorpus", "cost\neach", "\nall"):
+        table.add_column(Text(title), justify="right", no_wrap=True)
+    base = lines[0]
+    for line in lines:
+        cost = line.calls
+        cells = [line.name, "-", "1.00", "0", "0", "0"]
+        times = model.times_each(line.abi, cost, base.abi)
+        if cost.old_style:
+            each = (cost.entries - cost.direct, cost.frames, cost.instructions)
+            entries, frames, instructions = (count / cost.old_style for count in each)
+            cells = [line.name, str(cost.old_style), f"{entries:.2f}", f"{frames:.2f}", f"{instructions:.1f}"]
+            cells.append(str(cost.stack_bytes_max))
+        elif model.entry(base.abi):
+            times = model.entry(line.abi) / model.entry(base.abi)
+        whole = model.times(line.abi, line.whole, base.abi, base.whole)
+        table.add_row(*map(Text, (*cells, line.survive, _shown(times), _shown(whole))))
+    print_table(table, console)
+
+
+def print_model(abis: Sequence[str], model: Model, console: Console) -> None:
+    """What the model reckons with, and the talk's figure beside ours."""
+    entry, instruction = _by_abi(abis, model.entry), f"{model.instruction_ns:g} ns"
+    lines = [f"cost, by a model: {entry} for an entry, {instruction} for an instruction of a handler"]
+    if frames := _by_abi(abis, model.frame):
+        lines[0] += f", {frames} for a signal's frame"
+    lines.append(f"calibration '{model.calibration.name}': {model.calibration.host}")
+    for abi, source in model.calibration.borrowed(abis):
+        lines.append(f"{abi} was not measured there: taken from calibration '{source}', scaled")
+    lines.append(f"(the talk: the base overhead of a call increases by {_TALK})")
+    for line in lines:
+        _wrapped(console, line)
+
+
+def _wrapped(console: Console, text: str) -> None:
+    """Words, in as many lines as it takes."""
+    for line in wrap(text, console.width, break_long_words=False, break_on_hyphens=False):
+        _say(console, line)
+
+
+def _by_abi(abis: Sequence[str], price: Callable[[str], float]) -> str:
+    """`345 ns`, or what it is under each: `2544 (seccomp), 2401 (dispatch) ns`; nothing where it is nothing."""
+    prices: dict[float, list[str]] = {}
+    for abi in abis:
+        prices.setdefault(price(abi), []).append(abi)
+    if len(prices) == 1:
+        return f"{next(iter(prices)):.4g} ns" if next(iter(prices)) else ""
+    return ", ".join(f"{ns:.4g} ({', '.join(names)})" for ns, names in prices.items() if ns) + " ns"
 
 
 def _print_summary(report: Report, console: Console) -> None:
-    """What the columns mean, and the talk's figure beside ours."""
-    model = report.model
-    base = total(report.runs[0].costs.values())
-    entry, instruction = f"{model.entry_ns:g} ns for an entry", f"{model.instruction_ns:g} ns for an instruction"
-    _say(console, f"cost, by a model: {entry}, {instruction} of a handler")
-    _say(console, f"(the talk: the base overhead of a call increases by {_TALK})")
-    for run in report.runs[1:]:
-        mine = total(run.costs.values())
-        text = f"{run.name}: {mine.bounces} of {mine.calls} calls bounced"
-        if mine.bounces and model.entry_ns:
-            added = (model.time_ns(mine) - model.time_ns(base)) / mine.bounces
-            text += f", at {1 + added / model.entry_ns:.2f}x; all calls: {_times(model, mine, base)}"
-        _say(console, text)
+    """The table of ABIs, and what it is made of."""
+    print_abis(abi_lines(report), report.model, console)
+    console.print()
+    print_model(list(dict.fromkeys(run.abi for run in report.runs)), report.model, console)
+    if report.survival is not None:
+        _wrapped(console, report.survival.words(report.runs[0].arch))
 
 
 # -- JSON --------------------------------------------------------------------------------------------------------------
@@ -158,7 +268,7 @@ def as_json(report: Report) -> str:
         "arch": report.runs[0].arch,
         "seed": report.seed,
         "time": "virtual" if report.virtual_time else "host",
-        "entry_ns": report.model.entry_ns,
+        "calibration": report.model.calibration.name,
         "instruction_ns": report.model.instruction_ns,
         "same": not report.differences,
         "differences": [difference._asdict() for difference in report.differences],
@@ -168,31 +278,37 @@ def as_json(report: Report) -> str:
 
 
 def _run(report: Report, run: Run) -> dict[str, Any]:
-    base = report.runs[0].costs
+    base = report.runs[0]
     return {
         "abi": run.name,
+        "entry_ns": report.model.entry(run.abi),
+        "frame_ns": report.model.frame(run.abi),
         "exit_status": run.status,
         "signal": run.signal,
         **{
             name: {"bytes": run.outputs[fd].size_bytes, "sha256": run.outputs[fd].sha256} for fd, name in _STREAMS
         },
-        "total": _cost(report.model, total(run.costs.values()), total(base.values())),
+        "total": cost_as_json(report.model, run.abi, total(run.costs.values()), base.abi, total(base.costs.values())),
         "syscalls": {
-            name: _cost(report.model, run.costs[name], base.get(name, _NOTHING))
+            name: cost_as_json(report.model, run.abi, run.costs[name], base.abi, base.costs.get(name, _NOTHING))
             for name in report.names()
             if name in run.costs
         },
     }
 
 
-def _cost(model: Model, cost: CallCost, own: CallCost) -> dict[str, int | float | None]:
-    whole = model.time_ns(own)
+def cost_as_json(model: Model, abi: str, cost: CallCost, base_abi: str, base: CallCost) -> dict[str, Any]:
+    """A cost, beside what the first run's is."""
+    times, each = model.times(abi, cost, base_abi, base), model.times_each(abi, cost, base_abi)
     return {
         "calls": cost.calls,
-        "bounces": cost.bounces,
+        "old_style": cost.old_style,
+        "direct": cost.direct,
         "kernel_entries": cost.entries,
+        "signal_frames": cost.frames,
         "handler_instructions": cost.instructions,
         "user_stack_bytes_max": cost.stack_bytes_max,
-        "modelled_ns": round(model.time_ns(cost), 3),
-        "times": round(model.time_ns(cost) / whole, 4) if whole else None,
+        "modelled_ns": round(model.time_ns(abi, cost), 3),
+        "times": None if times is None else round(times, 4),
+        "times_old_style": None if each is None else round(each, 4),
     }

@@ -5,20 +5,21 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from emu.compare.differences import Checker, Reference, compare_ends
+from emu.compare.calibration import TRAPPING
+from emu.compare.differences import Checker, Difference, Reference, compare_ends
 from emu.compare.files import changed_files
 from emu.compare.handlers import of_image
 from emu.compare.meter import Meter
 from emu.compare.record import Recorder
 from emu.compare.streams import CapturingHost
+from emu.compare.traps import Traps
 from emu.machine import Machine
 from vdso_image.image import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from emu.compare.differences import Difference
-    from emu.compare.meter import CallCost
+    from emu.compare.costs import Costs
     from emu.compare.record import Sink
     from emu.compare.streams import Output, SharedInput
     from emu.machine import MachineOptions
@@ -28,6 +29,7 @@ class Run(NamedTuple):
     """What is known of a run that is over."""
 
     name: str
+    abi: str
     arch: str
     status: int
     """As a shell shows it."""
@@ -38,7 +40,7 @@ class Run(NamedTuple):
     """Of streams 1 and 2."""
     files: dict[str, str]
     """What it left in the tree that the host does not have, by path."""
-    costs: dict[str, CallCost]
+    costs: Costs
     """By system call."""
     signals: int
     """How many reached a task."""
@@ -56,11 +58,12 @@ class Check(Enum):
 
 
 def run_all(
-    machines: Sequence[tuple[str, MachineOptions]], given: SharedInput, check: Check
+    machines: Sequence[tuple[str, MachineOptions]], given: SharedInput, check: Check, *, patient: bool = False
 ) -> tuple[list[Run], list[Difference]]:
     """Run each of `machines`, by name, with the same input: the runs, and in what they differ from the first.
 
-    A run that is killed for its time is the last. Raises StartError, and KeyboardInterrupt when we are to stop.
+    A run that is killed for its time is the last, unless `patient`: then it is a difference. Raises StartError, and
+    KeyboardInterrupt when we are to stop.
     """
     reference = Reference()
     runs: list[Run] = []
@@ -69,9 +72,11 @@ def run_all(
         checker = Checker(name, reference, runs[0].arch) if runs else None
         done = run(name, options, given, checker or reference, deep=check is Check.STATE)
         runs.append(done)
-        if done.timed_out:
+        if done.timed_out and not patient:
             break
-        if checker is not None:
+        if done.timed_out:
+            differences.append(Difference(name, "time", f"killed after {options.timeout_s:g} s"))
+        elif checker is not None:
             differences += compare_ends(done, runs[0])
             if check is not Check.ENDS:
                 checker.finish()
@@ -85,8 +90,14 @@ def run(name: str, options: MachineOptions, given: SharedInput, sink: Sink, *, d
     machine = Machine(options, host)
     kernel = machine.kernel
     handlers = of_image(load(kernel.arch.NAME))
-    recorder = Recorder(kernel, handlers, sink, deep=deep)
-    meter = Meter(machine, handlers, recorder.before)
+    trapping = options.abi in TRAPPING
+    recorder = Recorder(kernel, handlers, sink, deep=deep, frames=trapping)
+    meter: Meter | Traps
+    if trapping:
+        meter = Traps(machine, recorder)
+    else:
+        kernel.events.subscribe(recorder)
+        meter = Meter(machine, handlers, recorder.before)
     machine.begin()
     try:
         machine.cpu.run()
@@ -100,6 +111,6 @@ def run(name: str, options: MachineOptions, given: SharedInput, sink: Sink, *, d
     machine.cpu.engine.close()
     host.close_trees()
     return Run(
-        name, kernel.arch.NAME, machine.status(), killed_by, machine.timed_out, host.outputs, files, meter.costs,
-        meter.signals,
+        name, options.abi, kernel.arch.NAME, machine.status(), killed_by, machine.timed_out, host.outputs, files,
+        meter.costs, meter.signals,
     )  # fmt: skip

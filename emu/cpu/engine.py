@@ -28,6 +28,7 @@ _TLB_LEAST_FILLS: Final = 2 * _TLB_MIN_ENTRIES
 _MAP_NORESERVE: Final = 0x4000
 _U64: Final = Struct("<Q")
 _CALL_SP_FLAGS: Final = Struct("@8xN8xN").unpack_from
+_CALL_SP_AT, _CALL_FLAGS_AT = 8, 24
 R, W, X = 1, 2, 4
 _SHARED_KIND: Final = 24
 """The bits of a page-table entry (`kernel_model.mm.fault`: COW, PINNED) that say whose its frame is."""
@@ -247,6 +248,9 @@ class UnicornCpu(ABC):
         if frame is not None:
             self.leaving = None
             self._leave_handler(frame)
+            _number, sp, _pc, flags = frame
+            _U64.pack_into(self._call.values, _CALL_SP_AT, sp)
+            _U64.pack_into(self._call.values, _CALL_FLAGS_AT, flags)
 
     def read_gregs(self) -> list[int]:
         """See `Cpu`."""

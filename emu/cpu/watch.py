@@ -1,4 +1,5 @@
-"""Being told of instructions before they are executed: what tracing, stepping and breakpoints are made of."""
+"""Being told of instructions, or of basic blocks, before they are executed: what tracing, stepping and counting are
+made of."""
 
 from __future__ import annotations
 
@@ -56,6 +57,29 @@ class InstructionWatch:
     def interrupt(self) -> None:
         """From `before`: let the kernel deliver signals and switch tasks now, as if its time slice were over."""
         self._cpu.engine.stop()
+
+    def remove(self) -> None:
+        """No more calls."""
+        self._cpu.unhook(self._handle)
+
+
+class BlockWatch:
+    """Calls `before(pc, size_bytes)` before each basic block that begins in [begin, end); `remove` ends that.
+
+    As `InstructionWatch`, but there is no way to stop.
+    """
+
+    def __init__(self, cpu: UnicornCpu, before: Callable[[int, int], None], begin: int, end: int) -> None:
+        self._cpu = cpu
+
+        def hook(_engine: object, pc: int, size_bytes: int, _data: object) -> None:
+            try:
+                before(pc, size_bytes)
+            except BaseException as error:  # noqa: BLE001 (ctypes would swallow it)
+                cpu.fail(error)
+
+        self._handle = cpu.engine.hook(binding.UC_HOOK_BLOCK, binding.CODE_CALLBACK(hook), begin=begin, end=end - 1)
+        cpu.flush_code()
 
     def remove(self) -> None:
         """No more calls."""
