@@ -9,6 +9,8 @@ from kernel_model.cputime import runtime_ns
 from kernel_model.placement import NICE_0_WEIGHT, priority, weight
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kernel_model.task import Task
 
 _NS_PER_MS: Final = 1_000_000
@@ -81,3 +83,11 @@ def children(target: Task) -> bytes:
     if target.pid != target.tgid:
         return b""
     return b"".join(b"%d " % pid for pid in target.signal.children)
+
+
+TEXTS: Final[dict[str, Callable[[Task], bytes]]] = {
+    "children": children,
+    "sched": sched,
+    "schedstat": schedstat,
+    "timers": timers,
+}

@@ -10,7 +10,6 @@ from kernel_model.abi.fcntl import O_CLOEXEC
 from kernel_model.cred import CAP_SYS_RESOURCE
 from kernel_model.fs import procfs_maps as maps
 from kernel_model.fs import procfs_mounts as mounts
-from kernel_model.fs import procfs_sched as turns
 from kernel_model.fs import procfs_status as tell
 from kernel_model.fs.inode import DirEntry, Inode
 from kernel_model.fs.mount import INTERNAL_MOUNT_ID
@@ -121,6 +120,17 @@ def _io(target: Task, task: Task) -> bytes:
     return b"rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n"
 
 
+def _turns(name: str) -> Tell:
+    """What `kernel_model.fs.procfs_sched` tells, which few ask for."""
+
+    def text(target: Task, task: Task) -> bytes:
+        from kernel_model.fs.procfs_sched import TEXTS
+
+        return TEXTS[name](target)
+
+    return text
+
+
 _ID_MAP: Final = b"%10u %10u %10u\n" % (0, 0, 0xFFFF_FFFF)
 
 _TEXTS: Final[dict[bytes, tuple[int, Tell]]] = {
@@ -140,10 +150,10 @@ _TEXTS: Final[dict[bytes, tuple[int, Tell]]] = {
     b"oom_score": (0o444, lambda target, task: b"%d\n" % oom_score(target)),
     b"oom_score_adj": (0o644, lambda target, task: b"%d\n" % target.signal.oom_score_adj),
     b"personality": (0o400, _private(lambda target, task: b"%08x\n" % target.personality)),
-    b"children": (0o444, lambda target, task: turns.children(target)),
-    b"sched": (0o644, lambda target, task: turns.sched(target)),
-    b"schedstat": (0o444, lambda target, task: turns.schedstat(target)),
-    b"timers": (0o444, lambda target, task: turns.timers(target)),
+    b"children": (0o444, _turns("children")),
+    b"sched": (0o644, _turns("sched")),
+    b"schedstat": (0o444, _turns("schedstat")),
+    b"timers": (0o444, _turns("timers")),
     b"sessionid": (0o444, lambda target, task: b"%d" % 0xFFFF_FFFF),
     b"setgroups": (0o444, lambda target, task: b"allow\n"),
     b"smaps": (0o444, _private(maps.smaps)),
