@@ -47,10 +47,14 @@ static void ring(int signal)
     rung = signal;
 }
 
+static volatile int awake;
+
 static void *waiter(void *argument)
 {
     struct epoll_event one;
-    return (void *)(long)epoll_wait(*(int *)argument, &one, 1, -1);
+    long result = epoll_wait(*(int *)argument, &one, 1, -1);
+    __atomic_add_fetch(&awake, 1, __ATOMIC_SEQ_CST);
+    return (void *)result;
 }
 
 int main(void)
@@ -269,8 +273,11 @@ int main(void)
     for (int i = 0; i < 2; i++)
         pthread_create(&threads[i], NULL, waiter, &quick);
     for (int i = 0; i < 2; i++) {
-        usleep(10000);
         put(wake);
+        while (awake <= i)
+            usleep(100);
+        usleep(3000);
+        WANT(awake, i + 1);
     }
     for (int i = 0; i < 2; i++) {
         void *result;

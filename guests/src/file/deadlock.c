@@ -1,10 +1,12 @@
 /* Locks that several processes wait for: who gets them, what ends the wait, and a circle.  man 2 fcntl, man 2 flock */
 #include "guest.h"
+#include <sched.h>
 #include <sys/file.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 
-static int file, told[2], go[2];
+static int file, told[2];
+static volatile int *go;
 
 static int lock(int fd, int command, short type, off_t start)
 {
@@ -25,6 +27,22 @@ static void hear(int from)
         _exit(91);
 }
 
+/* Until the child sleeps, and not just for a moment: in the call that it has come to. */
+static void until_asleep(pid_t child)
+{
+    char path[32], text[256];
+    snprintf(path, sizeof path, "/proc/%d/stat", child);
+    for (int in_a_row = 0; in_a_row < 4; in_a_row++, usleep(500)) {
+        int fd = open(path, O_RDONLY);
+        ssize_t count = read(fd, text, sizeof text - 1);
+        text[count > 0 ? count : 0] = 0;
+        close(fd);
+        char *end = strrchr(text, ')');
+        if (!end || end[2] != 'S')
+            in_a_row = -1;
+    }
+}
+
 static void ring(int signal)
 {
     (void)signal;
@@ -43,7 +61,7 @@ int main(void)
     sigaction(SIGALRM, &act, NULL);
     file = open("locked", O_RDWR | O_CREAT, 0600);
     WANT(pipe(told), 0);
-    WANT(pipe(go), 0);
+    go = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
     /* the child holds 1 and waits for 0, which we hold: to want 1 as well would be a circle */
     WANT(lock(file, F_SETLK, F_WRLCK, 0), 0);
@@ -55,7 +73,7 @@ int main(void)
         _exit(lock(file, F_SETLKW, F_WRLCK, 0) ? errno : 0);
     }
     hear(told[0]);
-    usleep(100000);
+    until_asleep(child);
     FAILS(lock(file, F_SETLK, F_WRLCK, 1), EAGAIN);
     FAILS(lock(file, F_SETLKW, F_WRLCK, 1), EDEADLK);
     WANT(lock(file, F_SETLK, F_UNLCK, 0), 0);
@@ -72,13 +90,15 @@ int main(void)
             if (lock(file, F_SETLK, F_WRLCK, i + 1))
                 _exit(1);
             tell();
-            hear(go[0]);
+            while (!*go)
+                sched_yield();
             _exit(lock(file, F_SETLKW, F_WRLCK, i) ? errno : 0);
         }
         hear(told[0]);
     }
-    WANT(write(go[1], "xx", 2), 2);
-    usleep(100000);
+    *go = 1;
+    until_asleep(children[0]);
+    until_asleep(children[1]);
     FAILS(lock(file, F_SETLKW, F_WRLCK, 2), EDEADLK);
     WANT(lock(file, F_SETLK, F_UNLCK, 0), 0);
     WANT(ended(children[0]), 0);
@@ -107,7 +127,7 @@ int main(void)
         _exit(7);
     }
     hear(told[0]);
-    usleep(100000);
+    until_asleep(child);
     close(file);
     WANT(ended(child), 7);
     return guest_end();

@@ -1,6 +1,7 @@
 /* Signals between processes and threads: who gets them, who waits, and which calls they end.
  * man 2 kill, man 2 tgkill, man 7 signal, man 2 wait4 */
 #include "guest.h"
+#include "asleep.h"
 #include <pthread.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -169,21 +170,25 @@ static void children(void)
 /* wait4 with and without SA_RESTART. */
 static void interrupted_waits(void)
 {
+    volatile int *told = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     for (int flags = 0; flags <= SA_RESTART; flags += SA_RESTART) {
         handle(SIGUSR1, flags);
         count = 0;
         fflush(stdout);
         pid_t parent = getpid(), child = fork();
         if (!child) {
-            usleep(10000);
+            until_asleep(parent, parent);
             kill(parent, SIGUSR1);
-            usleep(10000);
+            while (!flags && !*told)
+                sched_yield();
+            until_asleep(parent, parent);                       /* again */
             _exit(3);
         }
         if (flags) {
             WANT(ended(child), 3);
         } else {
             FAILS(wait(&status), EINTR);
+            *told = 1;
             WANT(ended(child), 3);
         }
         WANT(count, 1);
