@@ -11,7 +11,7 @@ EDIT   := --config-settings editable_mode=compat -e
 JOBS   ?= 2
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: all demo test check test-real bench docs clean distclean guests install
+.PHONY: all demo test check test-real bench corpus docs clean distclean guests install
 
 all: check test
 
@@ -57,6 +57,10 @@ test-real: $(VENV)/.stamp-check
 
 bench: $(VENV)/.stamp-test
 	$(BIN)/python bench/run.py
+
+corpus: $(VENV)/.stamp-check
+	$(BIN)/python tests/real/fetch.py
+	$(BIN)/python -m bench.corpus
 
 docs: $(VENV)/.stamp-run
 	$(BIN)/python docs/collect.py
