@@ -63,8 +63,7 @@ class FaultReporter:
             if not event.ends:
                 self.print()
         elif isinstance(event, SeccompVerdict):
-            if event.action != "LOG":
-                self._describe(event)
+            self._describe(event)
         elif isinstance(event, OomKilled):
             self._texts.append(_out_of_memory(self._program, event))
         elif isinstance(event, SignalDelivered) and not event.handler and event.info.code > 0:

@@ -103,9 +103,9 @@ class Fault(NamedTuple):
 
 
 class SeccompVerdict(NamedTuple):
-    """A filter has said of a call made at `pc` (after the instruction) that it is to be logged, or kills for it.
+    """A filter is against a call made at `pc` (after the instruction), or wants it logged. Rare where it kills for it.
 
-    `action`: LOG | KILL_PROCESS | KILL_THREAD | STRICT (the mode). `data`: RET_DATA.
+    `action`: LOG | TRACE | ERRNO | TRAP | KILL_PROCESS | KILL_THREAD | STRICT (the mode). `data`: RET_DATA.
     """
 
     task: Task

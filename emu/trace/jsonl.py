@@ -94,6 +94,8 @@ class JsonTeller:
                 "result_text": story.call_result,
                 "waited": story.waited,
             }
+        if story.verdict:
+            record["call"]["seccomp"] = story.verdict
         record["outcome"] = story.outcome
         record["return"] = None if story.landing is None else _place(story.landing)
         if story.child:

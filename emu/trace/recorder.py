@@ -27,6 +27,7 @@ from kernel_model.events import (
     FrameRefused,
     RedirectedReturn,
     Rewound,
+    SeccompVerdict,
     SignalDelivered,
     SyscallEnter,
     SyscallExit,
@@ -126,6 +127,7 @@ class Recorder:
             RedirectedReturn: self._redirected,
             SyscallEnter: self._enter,
             SyscallExit: self._exit,
+            SeccompVerdict: self._filtered,
             CallWaits: self._waits,
             Rewound: self._rewound,
             FrameRefused: self._refused,
@@ -340,6 +342,11 @@ class Recorder:
         if event.number == NO_CALL:
             return "no-call"
         return "exit" if event.name in _NEVER else "not-chosen"
+
+    def _filtered(self, event: SeccompVerdict) -> None:
+        story = self._open.get(event.task.pid)
+        if story is not None and story.call_text:
+            story.verdict = f"{event.action}, data {event.data}"
 
     def _waits(self, event: CallWaits) -> None:
         story = self._open.get(event.task.pid)

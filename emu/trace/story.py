@@ -97,6 +97,8 @@ class Story:
     """The call as --strace shows it, as far as it could be told yet; empty before it is made."""
     call_result: str = ""
     """Its result as --strace shows it."""
+    verdict: str = ""
+    """What seccomp has against the call: an action and its data; then it is not made."""
     result: int | None = None
     child: int = 0
     """The task that fork, vfork or clone made."""

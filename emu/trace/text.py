@@ -193,6 +193,8 @@ class TextTeller:
     def _tail(self, story: Story) -> list[str]:
         """From the real call on."""
         lines = []
+        if story.verdict:
+            lines += self._labelled("seccomp", f"{story.verdict}: the call is not made")
         if story.call_result:
             lines += self._labelled("call", f"{story.call_text} = {story.call_result}")
         elif story.call_text:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi import errno
 from kernel_model.abi.seccomp import (
+    AUDIT_ARCH_64BIT_LE,
     SECCOMP_MODE_STRICT,
     SECCOMP_RET_ACTION_FULL,
     SECCOMP_RET_ALLOW,
@@ -40,6 +41,13 @@ def secure_computing(task: Task, handler: RawHandler, number: int, made: int, pc
         if task.kernel.table.name(number) in _STRICT_CALLS:
             return handler
         return _end_thread(task, number, "STRICT", 0, pc, SIGKILL)
+    only = seccomp.only
+    if only is not None and seccomp.allowed.get(number) is False:
+        # What most calls meet: a filter that lets them pass, and is the only one.
+        mm = task.mm
+        arch = AUDIT_ARCH_64BIT_LE | task.kernel.arch.E_MACHINE
+        if only(number, arch, pc, args, mm.vdso, mm.vdso_end) == SECCOMP_RET_ALLOW:
+            return handler
     verdict, match = run_filters(task, number, pc, args)
     action = verdict & SECCOMP_RET_ACTION_FULL
     if action == SECCOMP_RET_ALLOW:
@@ -48,10 +56,9 @@ def secure_computing(task: Task, handler: RawHandler, number: int, made: int, pc
     if action == SECCOMP_RET_TRAP:
         return _trap(task, number, made, data, pc, args)
     if action == SECCOMP_RET_ERRNO:
-        result = -min(data, errno.MAX_ERRNO)
-        return lambda *_: result
+        return _fail(task, number, "ERRNO", data, pc, min(data, errno.MAX_ERRNO))
     if action == SECCOMP_RET_TRACE:
-        return _no_answer  # there is no tracer
+        return _fail(task, number, "TRACE", data, pc, errno.ENOSYS)  # there is no tracer
     if action == SECCOMP_RET_USER_NOTIF and match is not None:
         from kernel_model.seccomp.notify import ask_listener
 
@@ -82,6 +89,8 @@ def _trap(task: Task, number: int, made: int, data: int, pc: int, args: CallArgs
         kernel = task.kernel
         if kill and kernel.events.watched:
             kernel.events.emit_rare(_verdict(task, number, kill, data, pc))
+        elif kernel.events.active:
+            kernel.events.emit(_verdict(task, number, "TRAP", data, pc))
         force_signal(kernel, task, info, fatal=bool(kill), immutable=bool(kill))
         return result
 
@@ -100,5 +109,13 @@ def _end_thread(task: Task, number: int, action: str, data: int, pc: int, signal
     return end_thread
 
 
-def _no_answer(_task: Task, *_args: int) -> int:
-    return -errno.ENOSYS
+def _fail(task: Task, number: int, action: str, data: int, pc: int, error: int) -> RawHandler:
+    """The call's result is an error, or 0."""
+
+    def fail(_task: Task, *_args: int) -> int:
+        events = task.kernel.events
+        if events.active:
+            events.emit(_verdict(task, number, action, data, pc))
+        return -error
+
+    return fail

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,6 +98,18 @@ def test_strace_shows_what_a_tracer_may_see(arch: str, programs: dict[str, Path]
     assert shown["trap"][-2].startswith("--- SIGSYS {si_signo=SIGSYS, si_code=SYS_SECCOMP, si_errno=EIO, ")
     at = shown["log"].index("--- SECCOMP_RET_LOG getppid ---")
     assert shown["log"][at + 1].startswith("getppid()")
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_trace_tells_that_a_call_was_not_made(arch: str, programs: dict[str, Path], tmp_path: Path) -> None:
+    words = [*emulator()[:-1], "trace", "--only", "getpgid,getppid"]
+    text = run([*words, programs[arch]], cwd=tmp_path).stderr.decode()
+    for line in ("TRAP, data 0", "ERRNO, data 2"):
+        assert f"  seccomp  {line}: the call is not made\n  call     " in text
+    trace = tmp_path / "trace"
+    run([*words, "--format", "jsonl", "-o", trace, programs[arch]], cwd=tmp_path)
+    calls = [json.loads(line).get("call", {}) for line in trace.read_text().splitlines()]
+    assert [call["seccomp"] for call in calls if "seccomp" in call] == ["TRAP, data 0", "ERRNO, data 2"]
 
 
 # -- hostile arguments ------------------------------------------------------------------------------------------------
