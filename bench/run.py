@@ -57,6 +57,9 @@ BUSYBOX = frozenset(("sh-pipes", "sh-loop"))
 TASK_BARS = (("forks", 0.15), ("threads", 1.0), ("mutex", 10), ("sh-pipes", 0.6), ("sh-loop", 4))
 """At most so many times qemu-user's CPU time."""
 SIGNAL_CALLS = 8
+SIGSYS_ABIS = ("seccomp", "dispatch")
+SIGSYS_CALLS = 50_000
+SIGSYS_TIMES = 12
 PINGPONG_A_SECOND = 40_000
 # what is told: benchmark, its arguments, options of trace, what is counted, how many of it a second there shall be
 TRACES: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], str, int], ...] = (
@@ -280,6 +283,29 @@ def trace_bars(arch: str, runs: int, timeout_s: int, work: Path) -> list[Bar]:
     return found
 
 
+def sigsys_bars(arch: str, runs: int, timeout_s: int, work: Path) -> list[Bar]:
+    """What a call costs that comes back as SIGSYS and is made by a handler, against a bare one."""
+    binary = compile_c(SOURCES / "getppid.c", arch, BUILD / arch / "getppid")
+
+    def seconds(abi: str, count: int) -> Figures:
+        command = [*emulator(), "--abi", abi, str(binary), str(count)]
+        return Figures([metered(command, work, timeout_s) for _ in range(runs)])
+
+    found = []
+    each_us: dict[str, float] = {}
+    for abi in ("bare", *SIGSYS_ABIS):
+        few, many = seconds(abi, 1), seconds(abi, SIGSYS_CALLS)
+        if not few.good or not many.good:
+            continue
+        each_us[abi] = max(many.cpu_s - few.cpu_s, 1e-6) / SIGSYS_CALLS * 1e6
+        if abi != "bare" and "bare" in each_us:
+            ratio = each_us[abi] / each_us["bare"]
+            what = f"getppid by SIGSYS under --abi {abi}, {each_us[abi]:.1f} us, against bare"
+            found.append(Bar(what, f"{ratio:.1f} times", f"at most {SIGSYS_TIMES}", ratio <= SIGSYS_TIMES))
+            print(f"{arch:8} {what}: {ratio:.1f} times", flush=True)
+    return found
+
+
 def filter_bar() -> Bar:
     """How fast seccomp's filters are, whatever the architecture: the talk's, in a process of its own."""
     script = ROOT / "bench" / "bpf_rate.py"
@@ -392,13 +418,13 @@ def main() -> int:
     """Measure and report."""
     parser = argparse.ArgumentParser(description="Run the benchmarks and write docs/bench.md.")
     parser.add_argument("--arch", choices=ARCHES, action="append")
-    parser.add_argument("--only", help="comma-separated benchmarks, trace or filter; hello is always there")
+    parser.add_argument("--only", help="comma-separated benchmarks, trace, sigsys or filter; hello is always there")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--timeout", type=int, default=120, metavar="SECONDS")
     parser.add_argument("--no-write", action="store_true", help="leave docs/bench.md alone")
     options = parser.parse_args()
     only = {"hello", *options.only.split(",")} if options.only else set(BENCHMARKS)
-    unknown = only - set(BENCHMARKS) - {"trace", "filter"}
+    unknown = only - set(BENCHMARKS) - {"trace", "sigsys", "filter"}
     if unknown:
         parser.error(f"no benchmark called {', '.join(sorted(unknown))}")
     with tempfile.TemporaryDirectory(prefix="uabi-bench-") as scratch:
@@ -408,6 +434,9 @@ def main() -> int:
         results = {arch: measure(arch, only, options.runs, options.timeout, work) for arch in arches}
         telling = not options.only or "trace" in only
         told = {arch: trace_bars(arch, options.runs, options.timeout, work) if telling else [] for arch in arches}
+        if not options.only or "sigsys" in only:
+            for arch in arches:
+                told[arch] += sigsys_bars(arch, options.runs, options.timeout, work)
         if not options.only or "filter" in only:
             for arch in arches:
                 told[arch].append(filter_bar())

@@ -50,7 +50,7 @@ class SeccompFilter:
 class Seccomp:
     """What a task is allowed (`struct seccomp`), shared with its children. Never changed: a task gets another one."""
 
-    __slots__ = ("allowed", "filter", "filter_count", "mode")
+    __slots__ = ("allowed", "filter", "filter_count", "mode", "only")
 
     def __init__(self, mode: int, newest: SeccompFilter | None = None, filter_count: int = 0) -> None:
         self.mode = mode
@@ -58,6 +58,8 @@ class Seccomp:
         self.filter_count = filter_count
         self.allowed: dict[int, bool] = {}
         """By number, for calls made before: do all filters always allow it (`struct action_cache`)?"""
+        self.only: Evaluate | None = newest.evaluate if newest is not None and newest.prev is None else None
+        """The one filter that there is, if there is one."""
 
 
 def run_filters(
