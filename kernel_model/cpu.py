@@ -95,6 +95,9 @@ class Cpu(Protocol):
         x86-64: rcx = `return_pc` and r11 = `flags`, as after any `syscall`.
         """
 
+    def read_pc(self) -> int:
+        """PC alone."""
+
     def read_gregs(self) -> list[int]:
         """All general registers, unsigned, in the order of ptrace's user_regs_struct less what only ptrace has.
 

@@ -6,7 +6,7 @@ whatever becomes of the call (an error, a sleep, the task's end) goes the entry 
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -86,8 +86,14 @@ def rolled_back(task: Task, made: int, args: CallArgs) -> int:
 
 def sigsys_info(task: Task, code: int, number: int, pc: int, reason: int = 0) -> SigInfo:
     """The SIGSYS of a call that was not made; `code`: SYS_*, `reason`: si_errno."""
+    return _sigsys(code, number, pc, reason, task.kernel.arch.E_MACHINE)
+
+
+@lru_cache(maxsize=256)
+def _sigsys(code: int, number: int, pc: int, reason: int, machine: int) -> SigInfo:
+    """That of one place in the program, which is mostly called from again and again."""
     signed = number - (1 << 32) if number >> 31 else number
-    fields = (("call_addr", pc), ("syscall", signed), ("arch", AUDIT_ARCH_64BIT_LE | task.kernel.arch.E_MACHINE))
+    fields = (("call_addr", pc), ("syscall", signed), ("arch", AUDIT_ARCH_64BIT_LE | machine))
     return SigInfo(SIGSYS, code, reason, fields)
 
 

@@ -27,6 +27,7 @@ _TLB_MAX_ENTRIES: Final = 1 << 16
 _TLB_LEAST_FILLS: Final = 2 * _TLB_MIN_ENTRIES
 _MAP_NORESERVE: Final = 0x4000
 _U64: Final = Struct("<Q")
+_U64_MASK: Final = (1 << 64) - 1
 _CALL_SP_FLAGS: Final = Struct("@8xN8xN").unpack_from
 _CALL_SP_AT, _CALL_FLAGS_AT = 8, 24
 R, W, X = 1, 2, 4
@@ -251,6 +252,15 @@ class UnicornCpu(ABC):
             _number, sp, _pc, flags = frame
             _U64.pack_into(self._call.values, _CALL_SP_AT, sp)
             _U64.pack_into(self._call.values, _CALL_FLAGS_AT, flags)
+
+    def read_pc(self) -> int:
+        """See `Cpu`."""
+        if self.leaving is not None:
+            self.settle()
+        pc = self._pc
+        binding.read_registers(*pc.args)
+        value: int = _U64.unpack_from(pc.values)[0]
+        return value - self._pc_bias & _U64_MASK
 
     def read_gregs(self) -> list[int]:
         """See `Cpu`."""

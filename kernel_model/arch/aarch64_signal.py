@@ -141,7 +141,7 @@ def note_fault(task: Task, address: int, access: int, code: int) -> None:
 
 def exception(task: Task, kind: str) -> SigInfo | None:
     """arch/arm64/kernel/traps.c:arm64_notify_die()."""
-    pc = task.kernel.cpu.read_gregs()[_PC]
+    pc = task.kernel.cpu.read_pc()
     # QUIRK: on AArch64 a jump to an odd address is SIGBUS only where undefined instructions lie there; others run.
     if pc % _INSTRUCTION.size and kind == "undefined":
         kind = "pc_alignment"

@@ -151,7 +151,7 @@ def exception(task: Task, kind: str) -> SigInfo | None:
             return None
     if code == SI_KERNEL:
         return SigInfo(signal, code)
-    address = 0 if kind == "alignment" else cpu.read_gregs()[_IP]
+    address = 0 if kind == "alignment" else cpu.read_pc()
     return SigInfo(signal, code, fields=(("addr", address),))
 
 

@@ -125,7 +125,8 @@ def get_signal(kernel: Kernel, task: Task) -> tuple[SigInfo, SigAction] | None:
     while True:
         blocked = task.blocked
         info = None
-        if pending.mask & ~blocked & SYNCHRONOUS_MASK:
+        synchronous = pending.mask & ~blocked & SYNCHRONOUS_MASK
+        if synchronous & synchronous - 1:  # with one alone there is no choice
             info = _dequeue_synchronous(task)
         if info is None:
             info = dequeue_signal(task, blocked)

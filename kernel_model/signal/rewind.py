@@ -7,8 +7,7 @@ signal's handler sees the program's PC there, and the call is made after it retu
 
 from __future__ import annotations
 
-from struct import Struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from kernel_model.abi.signal import SYNCHRONOUS_MASK
 from kernel_model.arch import signal_ops
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     from kernel_model.kernel import Kernel
     from kernel_model.signal.sighand import SigInfo
     from kernel_model.task import Task
-
-_WORD: Final = Struct("<Q")
-
 
 def is_synchronous(info: SigInfo) -> bool:
     """Did the instruction at PC itself raise it? As in kernel/signal.c:dequeue_synchronous_signal()."""
@@ -45,15 +41,14 @@ def rewind_bounce(kernel: Kernel, task: Task, info: SigInfo) -> bytes:
     mm = task.mm
     arch = kernel.arch
     bounce = kernel.bounce
-    regs_bytes = kernel.cpu.read_gregs_bytes()
-    (pc,) = _WORD.unpack_from(regs_bytes, arch.PC_INDEX * _WORD.size)
+    pc = kernel.cpu.read_pc()
     if not mm.vdso <= pc < mm.vdso_end or kernel.vdso is None or bounce is None:
         return b""
     if not is_synchronous(info):
         offset = pc - mm.vdso
         for start, commit, handler in kernel.vdso.image.restart_ranges:
             if start <= offset < commit:
-                regs = [value for (value,) in _WORD.iter_unpack(regs_bytes)]
+                regs = kernel.cpu.read_gregs()
                 address = arch.page_of_handler(regs) if handler == "task-page" else regs[arch.SP_INDEX]
                 if _rewind(kernel, task, regs, address):
                     return b""

@@ -79,6 +79,9 @@ class IdleCpu:
     def write_result(self, value: int) -> None:
         self.results.append(value)
 
+    def read_pc(self) -> int:
+        return self.gregs[self.pc_index]
+
     def read_gregs(self) -> list[int]:
         return list(self.gregs)
 
