@@ -65,7 +65,7 @@ class Request:
             if not flags & abi.SECCOMP_USER_NOTIF_FLAG_CONTINUE:
                 return error or val
             self._continued = True
-            task.kernel.cpu.resume_call()
+            task.kernel.cpu.read_call()  # of this task again: others have run
         return self.handler(task, *args)
 
     def _interrupted(self) -> int:

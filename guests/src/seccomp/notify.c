@@ -447,14 +447,61 @@ static int read_only_buffer(void)
     return 0;
 }
 
-int main(void)
+static char *program;
+static long executes(void)
 {
+    execl(program, "notify", "again", NULL);
+    return 1;
+}
+
+static int continues_to_exec(void)
+{
+    listen_to(SYS_execve, 0);
+    pid_t pid = target(executes);
+    WANT(receive(), 0);
+    WANT(answer(0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE), 0);
+    WANT(end_of(pid), 24);
+    return 0;
+}
+
+static volatile int handled;
+
+static void on_usr2(int signal)
+{
+    (void)signal;
+    handled = 12;
+}
+
+static long returns_from_handler(void)
+{
+    signal(SIGUSR2, on_usr2);
+    raise(SIGUSR2);
+    return handled;
+}
+
+static int continues_to_sigreturn(void)
+{
+    listen_to(SYS_rt_sigreturn, 0);
+    pid_t pid = target(returns_from_handler);
+    WANT(receive(), 0);
+    WANT(answer(0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE), 0);
+    WANT(end_of(pid), 12);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        return 24;
+    program = argv[0];
     guest_start();
     CHILD(fields, exited, 0);
     CHILD(several, exited, 0);
     CHILD(continues, exited, 0);
     CHILD(continues_to_sleep, exited, 0);
     CHILD(continues_to_fork, exited, 0);
+    CHILD(continues_to_exec, exited, 0);
+    CHILD(continues_to_sigreturn, exited, 0);
     CHILD(descriptors, exited, 0);
     CHILD(interrupted_before, exited, 0);
     CHILD(interrupted_and_restarted, exited, 0);
