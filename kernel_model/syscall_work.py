@@ -17,6 +17,7 @@ from kernel_model.abi.seccomp import AUDIT_ARCH_64BIT_LE
 from kernel_model.abi.signal import SI_KERNEL, SIGSEGV, SIGSYS, SYS_USER_DISPATCH
 from kernel_model.events import Fault
 from kernel_model.mm.uaccess import get_user
+from kernel_model.signal.action import enter_at_once
 from kernel_model.signal.send import force_signal
 from kernel_model.signal.sighand import SigInfo
 from kernel_model.types import U64_MASK, SyscallError, UserPtr
@@ -56,8 +57,7 @@ def trace_enter(task: Task, handler: RawHandler, number: int, made: int, pc: int
     after the instruction. None: there is no call, a signal is pending, and the registers are as the program made them.
     """
     work = task.syscall_work
-    if work & USER_DISPATCH and _user_dispatch(task, number, pc):
-        task.kernel.cpu.write_result(rolled_back(task, made, args))
+    if work & USER_DISPATCH and _user_dispatch(task, number, made, pc, args):
         return None
     if work & SECCOMP:
         return _secure_computing()(task, handler, number, made, pc, args)
@@ -65,7 +65,7 @@ def trace_enter(task: Task, handler: RawHandler, number: int, made: int, pc: int
 
 
 @cache
-def _secure_computing() -> Callable[[Task, RawHandler, int, int, int, CallArgs], RawHandler]:
+def _secure_computing() -> Callable[[Task, RawHandler, int, int, int, CallArgs], RawHandler | None]:
     """What seccomp makes of a call; an import at each call would cost as much as the call."""
     from kernel_model.seccomp.actions import secure_computing
 
@@ -98,25 +98,32 @@ def _sigsys(code: int, number: int, pc: int, reason: int, machine: int) -> SigIn
 
 
 # -- Syscall User Dispatch --------------------------------------------------------------------------------------------
-def _user_dispatch(task: Task, number: int, pc: int) -> bool:
-    """Is the call not to be made? Then the signal is pending (kernel/entry/syscall_user_dispatch.c)."""
+def _user_dispatch(task: Task, number: int, made: int, pc: int, args: CallArgs) -> bool:
+    """Is the call not to be made? Then the signal is pending or the task in its handler, and the registers are as the
+    program made them (kernel/entry/syscall_user_dispatch.c)."""
     dispatch = task.syscall_dispatch
     assert dispatch is not None
     if pc - dispatch.offset & U64_MASK < dispatch.length or _is_vdso_sigreturn(task, pc):
         return False
     kernel = task.kernel
+    result = rolled_back(task, made, args)
     if dispatch.selector:
         try:
             (state,) = get_user(task.mm, UserPtr(dispatch.selector), _SELECTOR)
         except SyscallError:
+            kernel.cpu.write_result(result)
             _force_exit(task, SIGSEGV, dispatch.selector)
             return True
         if state == _ALLOW:
             return False
         if state != _BLOCK:
+            kernel.cpu.write_result(result)
             _force_exit(task, SIGSYS, dispatch.selector)
             return True
-    force_signal(kernel, task, sigsys_info(task, SYS_USER_DISPATCH, number, pc))
+    kernel.cpu.write_result(result)
+    info = sigsys_info(task, SYS_USER_DISPATCH, number, pc)
+    if not enter_at_once(kernel, task, info):
+        force_signal(kernel, task, info)
     return True
 
 

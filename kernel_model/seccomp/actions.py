@@ -21,6 +21,7 @@ from kernel_model.abi.seccomp import (
 from kernel_model.abi.signal import SIGKILL, SIGSYS, SYS_SECCOMP
 from kernel_model.events import SeccompVerdict
 from kernel_model.seccomp.filter import run_filters
+from kernel_model.signal.action import enter_at_once
 from kernel_model.signal.send import force_signal
 from kernel_model.syscall_work import rolled_back, sigsys_info
 from kernel_model.types import TaskExit
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 _STRICT_CALLS: Final = frozenset(("read", "write", "exit", "rt_sigreturn"))
 
 
-def secure_computing(task: Task, handler: RawHandler, number: int, made: int, pc: int, args: CallArgs) -> RawHandler:
+def secure_computing(
+    task: Task, handler: RawHandler, number: int, made: int, pc: int, args: CallArgs
+) -> RawHandler | None:
     """`handler` for a call that is allowed, else what does to the task what the filters say; see `trace_enter`."""
     seccomp = task.seccomp
     assert seccomp is not None
@@ -54,7 +57,7 @@ def secure_computing(task: Task, handler: RawHandler, number: int, made: int, pc
         return handler
     data = verdict & SECCOMP_RET_DATA
     if action == SECCOMP_RET_TRAP:
-        return _trap(task, number, made, data, pc, args)
+        return _trap_at_once(task, number, made, data, pc, args)
     if action == SECCOMP_RET_ERRNO:
         return _fail(task, number, "ERRNO", data, pc, min(data, errno.MAX_ERRNO))
     if action == SECCOMP_RET_TRACE:
@@ -75,6 +78,17 @@ def secure_computing(task: Task, handler: RawHandler, number: int, made: int, pc
 
 def _verdict(task: Task, number: int, action: str, data: int, pc: int) -> SeccompVerdict:
     return SeccompVerdict(task, number, task.kernel.table.name(number), action, data, pc)
+
+
+def _trap_at_once(task: Task, number: int, made: int, data: int, pc: int, args: CallArgs) -> RawHandler | None:
+    """None, in the handler of SIGSYS, if nothing is to be told or looked at on the way there."""
+    kernel = task.kernel
+    kernel.cpu.write_result(rolled_back(task, made, args))
+    if not enter_at_once(kernel, task, sigsys_info(task, SYS_SECCOMP, number, pc, data)):
+        return _trap(task, number, made, data, pc, args)
+    if number < len(kernel.stats.calls):
+        kernel.stats.calls[number] += 1
+    return None
 
 
 def _trap(task: Task, number: int, made: int, data: int, pc: int, args: CallArgs, kill: str = "") -> RawHandler:

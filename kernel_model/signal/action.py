@@ -156,6 +156,28 @@ def get_signal(kernel: Kernel, task: Task) -> tuple[SigInfo, SigAction] | None:
         raise TaskExit(status)
 
 
+def enter_at_once(kernel: Kernel, task: Task, info: SigInfo) -> bool:
+    """Enter the handler of a signal that a call brought on the running task, as if it had been queued and taken again.
+
+    False, and nothing done, when anything else is to be looked at as well. What the handler finds in the registers must
+    be there.
+    """
+    bit = 1 << info.signo - 1
+    pending, shared = task.pending.mask, task.signal.shared_pending.mask
+    if (
+        pending & bit or (pending | shared | bit) & ~task.blocked != bit or task.saved_sigmask is not None
+        or kernel.signal_work or kernel.need_resched or kernel.events.active or task.rseq_event
+        or task.stopped_call is not None or task.signal.tell_continued or task.sighand.signalfd_wqh is not None
+        or kernel.clock.virtual
+    ):  # fmt: skip
+        return False
+    action = task.sighand.get(info.signo)
+    if action.handler <= SIG_IGN or action.flags & SA_RESETHAND:
+        return False
+    _handle_signal(kernel, task, info, action)
+    return True
+
+
 def _handle_signal(kernel: Kernel, task: Task, info: SigInfo, action: SigAction) -> None:
     """Build the handler's frame and block what it asks for (handle_signal(), signal_setup_done())."""
     bounce_frame = b"" if kernel.bounce is None else rewind_bounce(kernel, task, info)
