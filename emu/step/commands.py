@@ -155,7 +155,7 @@ class Commands:
     def bounce(self, _argument: str) -> Resume:
         """To the next bounce."""
         if self.session.kernel.bounce is None:
-            raise CommandError("bounce: nothing bounces under --abi bare: run it with --abi bounce")
+            raise CommandError("bounce: nothing bounces under this --abi: run it with --abi bounce")
         return Resume(at_bounce=True)
 
     def go_on(self, _argument: str) -> Resume:

@@ -32,7 +32,7 @@ _SMALL: Final = 100_000
 """A result below it is a number for people; an address above."""
 
 _REASONS: Final = {
-    "bare": "under --abi bare every call is a real one",
+    "bare": "nothing bounces under this --abi: a real call",
     "exit": "never bounced, for a thread may end without a stack",
     "vdso": "made by the vDSO itself: a real call",
     "no-vdso": "no vDSO is mapped here: a real call",
