@@ -43,6 +43,7 @@ UNINITIALISED = "musl's barrier, `lock orl $0, (%rsp)`, sets flags by stack neve
 EXPLAINED = {
     ("file/proc", "buffers"): MEMORY_USE,
     ("file/stat", "buffers"): MEMORY_USE,
+    ("file/told", "buffers"): MEMORY_USE,
     ("file/stat", "stack"): MEMORY_USE,
     ("ident/limits", "stack"): MEMORY_USE,
     ("ident/limits", "buffers"): MEMORY_USE,
@@ -51,16 +52,22 @@ EXPLAINED = {
     ("signal/forged", "call"): NO_STACK,
     ("tasks/cpus", "buffers"): MEMORY_USE,
     ("tasks/crowd", "registers"): UNINITIALISED,
+    ("tasks/futex", "buffers"): MEMORY_USE,
     ("tasks/futex", "registers"): UNINITIALISED,
+    ("tasks/futex_moves", "buffers"): MEMORY_USE,
+    ("tasks/futex_waitv", "buffers"): MEMORY_USE,
+    ("tasks/kill", "buffers"): MEMORY_USE,
     ("tasks/threads", "registers"): UNINITIALISED,
 }
 """Differences that are there, by guest and kind. Those in registers may be in the flags only."""
 IN_THE_VDSO = "past its own call a handler is part of the program: what looks at the interrupted PC and SP sees it"
+INHERITED = "a child of fork has its parent's stack, with what frames of the parent's left there"
 MAPS = "/proc/self/maps has a line more, for the task's page"
 EXPLAINED_FOR = {
     ("signal/forged", "bounce:user"): IN_THE_VDSO,
     ("signal/frame", "bounce:user"): IN_THE_VDSO,
     ("signal/landing", "bounce:user"): IN_THE_VDSO,
+    ("tasks/bombs", "bounce:user"): INHERITED,
     ("file/proc", "bounce:task-page"): MAPS,
     ("vdso/mapping", "bounce:task-page"): MAPS,
     ("vdso/parse_vdso", "bounce:task-page"): MAPS,

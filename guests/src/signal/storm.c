@@ -118,7 +118,7 @@ int main(int argc, char **argv)
 {
     struct rlimit limit = { ROOM, ROOM };
     guest_start();
-    count = argc > 1 ? atol(argv[1]) : 1200;
+    count = argc > 1 ? atol(argv[1]) : 700;
     /* be a user who has nothing else, if that may be chosen */
     uid_t user = 100000 + getpid();
     if (getuid() == 0 && (setresgid(user, user, user) || setresuid(user, user, user)))
