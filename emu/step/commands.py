@@ -192,8 +192,8 @@ class Commands:
         if argument:
             cpu = self.value(argument)
             if not 0 <= cpu < kernel.cpu_count or not allowed_cpus(kernel.current) >> cpu & 1:
-                raise CommandError(f"preempt: the task may not run on CPU {cpu}: --cpus {kernel.cpu_count} says how "
-                                   "many there are, sched_setaffinity which are its")  # fmt: skip
+                raise CommandError(f"preempt: the task may not run on CPU {argument}: there are {kernel.cpu_count} "
+                                   "(--cpus), and sched_setaffinity may keep it from some")  # fmt: skip
             move_to(kernel.current, cpu)
         return Resume(steps=1, preempt=True)
 

@@ -46,6 +46,7 @@ CASES = {
         "b main\nbt 3\nbreak 0\nbreak main+\nbreak nowhere\ninfo nothing\nprint frame\nexpect result == 0\n"),
     "fault": Case((), "fault", "c\nexpect u64[sp] || 1\nstep\nstep\n"),
     "thread": Case((), "thread", "break in_thread\nc\ntasks\ndelete all\nbreak syscall futex\nc\nstep\nc\n"),
+    "preempt": Case((), "thread", "preempt\nbreak syscall futex\nc\npreempt 0\nc\nc\n"),
     "fork": Case((), "fork", "break syscall wait4\nc\ntasks\nnext\nc\n"),
     "exec": Case((), "exec", "break main\nc\nbreak syscall execve\nc\nstep\nc\nc\nhelp\n"),
     "signal": Case((), "signal", "break handler\nc\nfinish\nc\n"),

@@ -14,7 +14,9 @@ from kernel_model.bounce import NO_CALL, REDIRECT
 from tests.harness import ROOT
 from tests.vdso.variants import built_image, edited
 from vdso_image import vvar
+from vdso_image.assemble import disassemble
 from vdso_image.build import BUILT, build, write
+from vdso_image.data_pages import LAYOUTS
 from vdso_image.elf_writer import SONAME, elf_hash, gnu_hash
 from vdso_image.image import ARCHITECTURES, load
 from vdso_image.listing import elf_file, functions, unwind_rows
@@ -64,6 +66,30 @@ def test_symbols_and_versions(arch: str) -> None:
     wanted = dict.fromkeys(LINUX_LIST[arch], LINUX_VERSION[arch])
     wanted |= dict.fromkeys(OWN_LIST | OWN_EXTRA[arch], "UABI_1")
     assert found == wanted
+
+
+@each_arch
+def test_where_a_task_begins_again(arch: str) -> None:
+    """Each function that reads data has such a range, from its first instruction, with no call in it."""
+    image = load(arch)
+    names = ["getpid", "gettid", "getppid", "getuid", "geteuid", "getgid", "getegid"]
+    starts = {image.symbols[f"__kernel_{name}"] for name in names}
+    starts.add(image.symbols["__kernel_getcpu" if arch == "aarch64" else "__vdso_getcpu"])
+    assert {start for start, _ in image.data_ranges} == starts
+    for start, done in image.data_ranges:
+        texts = [text for _, _, text in disassemble(arch, image.elf[start:done], start)]
+        assert 4 < len(texts) < 10
+        unwanted = {"svc", "syscall", "ret", "str", "stp", "push", "call", "bl"}
+        assert not unwanted & {text.split()[0] for text in texts}
+
+
+def test_the_structs_agree() -> None:
+    """The same functions read both: by the same offsets, each within its struct."""
+    per_cpu, per_thread = LAYOUTS
+    assert per_cpu.offsets() == per_thread.offsets()
+    for layout in LAYOUTS:
+        assert list(layout.offsets()) == list(layout.names)
+        assert layout.struct.size <= layout.stride_bytes and 4096 % layout.stride_bytes == 0
 
 
 @each_arch

@@ -40,6 +40,8 @@ def program(scratch: Path, text: str, arch: str = "aarch64") -> Program:
         (".func f UABI_1\na:\na:", "a.S:3: a is there twice"),
         (".section .text", "a.S:1: unknown directive .section"),
         (".func f UABI_1\n.commit", "a.S:2: .commit without .restart"),
+        (".func f UABI_1\n.done", "a.S:2: .done without .again"),
+        (".func f UABI_1\n.again\n.endfunc", "a.S: the file ends inside a function"),
         (".cfi normal", "a.S:1: outside a function"),
         (".func f", "a.S:1: "),
     ],
