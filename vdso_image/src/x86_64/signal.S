@@ -1,7 +1,7 @@
 // Where a signal handler can return to that must not leave the vDSO to do so: on this architecture a program brings
-// its own restorer, and a SIGSYS handler's would make an old-style call, and that another SIGSYS. Unwinders know these
-// two instructions by their bits, and look only where there is no entry. Some take one from the return address first:
-// hence the nop.
+// its own restorer, and a SIGSYS handler's would make an old-style call, and that another SIGSYS. libgcc and gdb know
+// these two instructions by their bits, and look only where there is no entry. Some take one from the return address
+// first: hence the nop.
 
     .align 16
     nop                             // what rip - 1 is in
