@@ -426,8 +426,10 @@ static long install_handler(void)
 
 static long install_filter(void)
 {
-    if (REAL(SYS_prctl, PR_GET_SECCOMP) == SECCOMP_MODE_FILTER)
-        return 0;       /* it came with execve */
+    if (REAL(SYS_prctl, PR_GET_SECCOMP) == SECCOMP_MODE_FILTER) {
+        hack1.no_new_privs = 0;
+        return 0;       /* both came with execve */
+    }
     const struct sock_filter *filter = insns;
     __asm__("" : "+r"(filter));         /* or the compiler makes the structure a constant, with a relocation */
     struct sock_fprog program = { sizeof insns / sizeof *insns, (struct sock_filter *)filter };
