@@ -332,6 +332,7 @@ class X8664Cpu(UnicornCpu):
             _, sp, pc, flags = frame
             self._pc_after = pc
             leave = self._leave_with_flags_kept if flags == self._flags else self._leave
+            self._flags = flags
             _FIVE(leave.values, 0, value, sp, pc - _SYSCALL_BYTES & _U64, pc, flags)
             self._write_batch(*leave.args)
             return

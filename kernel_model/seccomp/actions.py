@@ -49,9 +49,11 @@ def secure_computing(
         # What most calls meet: a filter that lets them pass, and is the only one.
         mm = task.mm
         arch = AUDIT_ARCH_64BIT_LE | task.kernel.arch.E_MACHINE
-        if only(number, arch, pc, args, mm.vdso, mm.vdso_end) == SECCOMP_RET_ALLOW:
+        verdict, match = only(number, arch, pc, args, mm.vdso, mm.vdso_end), seccomp.filter
+        if verdict == SECCOMP_RET_ALLOW:
             return handler
-    verdict, match = run_filters(task, number, pc, args)
+    else:
+        verdict, match = run_filters(task, number, pc, args)
     action = verdict & SECCOMP_RET_ACTION_FULL
     if action == SECCOMP_RET_ALLOW:
         return handler

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from kernel_model.abi import errno
 from kernel_model.abi import signal as abi
+from kernel_model.abi.resource import RLIMIT_SIGPENDING
 from kernel_model.abi.time import KTIME_MAX_NS, NSEC_PER_SEC, NSEC_PER_USEC, TIMESPEC, USEC_PER_SEC
 from kernel_model.cred import CAP_KILL
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user, get_user, put_user
@@ -20,11 +21,13 @@ from kernel_model.wait import Blocked
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from kernel_model.kernel import Kernel
     from kernel_model.task import Task
     from kernel_model.types import UserPtr
 
 _AT_ONCE = abi.sigmask(abi.SIGHUP, abi.SIGINT, abi.SIGQUIT, abi.SIGUSR1, abi.SIGUSR2, abi.SIGTERM)
 """What comes from outside and must reach its handler even if the program only computes."""
+_JOB_CONTROL = frozenset((abi.SIGCONT, abi.SIGSTOP, abi.SIGTSTP, abi.SIGTTIN, abi.SIGTTOU))
 
 
 # -- dispositions and the mask ----------------------------------------------------------------------------------------
@@ -216,11 +219,27 @@ def sys_tgkill(task: Task, tgid: Pid, pid: Pid, sig: Signal) -> int:
     if target is None or target.tgid != tgid:
         raise SyscallError(errno.ESRCH)
     info = _info_from(sig, abi.SI_TKILL, task.tgid, task.cred.uid)
-    if target is not task or not 0 < sig <= abi.NSIG:
-        send_checked(task, target, info, group=False)
-    elif not send_signal(task.kernel, task, info):
-        raise SyscallError(errno.EAGAIN)
+    if target is task and 0 < sig <= abi.NSIG:
+        _enter_own_handler(task, info)
+    send_checked(task, target, info, group=False)
     return 0
+
+
+def _enter_own_handler(task: Task, info: SigInfo) -> None:
+    """A task signals itself: KeepRegisters, in the handler, if nothing else is to be looked at on the way there."""
+    if info.signo not in _JOB_CONTROL and task.ucounts.sigpending < task.signal.rlim[RLIMIT_SIGPENDING][0]:
+        kernel = task.kernel
+        kernel.cpu.write_result(0)
+        if _enter_at_once()(kernel, task, info):
+            raise KeepRegisters
+
+
+@cache
+def _enter_at_once() -> Callable[[Kernel, Task, SigInfo], bool]:
+    """What delivers signals is imported with the first of them."""
+    from kernel_model.signal.action import enter_at_once
+
+    return enter_at_once
 
 
 @syscall()
