@@ -67,7 +67,7 @@ def said(outcome: Outcome) -> str:
         (["--strace=no/a", "./x"], 125, "--strace: no/a: No such file or directory: name a file that can be written"),
         (["--stats", "/", "./x"], 125, "--stats: /: Is a directory: name a file that can be written"),
         (["--timeout", "soon", "x"], 125, "--timeout: 'soon' is no time: write seconds, for example 10 or 0.5"),
-        (["--abi", "plain", "x"], 125, "--abi: 'plain' is no choice: write bare or bounce"),
+        (["--abi", "plain", "x"], 125, "--abi: 'plain' is no choice: write bare, bounce, seccomp or dispatch"),
         (["--abi", "bare", "--bounce-set", "all", "x"], 125,
          "--bounce-set: nothing bounces under --abi bare: leave one of the two away"),
         (["--bounce-frame", "task-page", "--bounce-return", "user", "x"], 125,
