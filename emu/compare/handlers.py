@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from emu import disasm
@@ -35,8 +36,7 @@ _STYLES: Final = {
 class Handlers(NamedTuple):
     """All handlers of an image. Offsets are from its start."""
 
-    start: int
-    end: int
+    ranges: tuple[tuple[int, int], ...]
     jumps: frozenset[int]
     """Where there is a jump: what comes next begins a basic block."""
     stack_returns: frozenset[int]
@@ -46,19 +46,22 @@ class Handlers(NamedTuple):
 
     def hold(self, mm: MemoryMap, pc: int) -> bool:
         """Is `pc` in one of them?"""
-        return mm.vdso != 0 and self.start <= pc - mm.vdso < self.end
+        offset = pc - mm.vdso
+        return mm.vdso != 0 and any(start <= offset < end for start, end in self.ranges)
 
 
 def of_image(image: VdsoImage) -> Handlers:
-    """Those of `image`: the functions whose names begin with __kernel_bounce stand together."""
-    ours = [offset for name, offset in image.symbols.items() if name.startswith(_PREFIX)]
-    start = min(ours)
-    end = min((offset for offset in image.symbols.values() if offset > max(ours)), default=image.text[1])
+    """Those of `image`: the functions whose names begin with __kernel_bounce."""
+    starts = sorted({*image.symbols.values(), image.text[1]})
+    ends = dict(pairwise(starts))
+    ranges: list[tuple[int, int]] = []
+    for place in sorted(offset for name, offset in image.symbols.items() if name.startswith(_PREFIX)):
+        start = ranges.pop()[0] if ranges and ranges[-1][1] == place else place  # they stand together as a rule
+        ranges.append((start, ends[place]))
     style = _STYLES[image.arch]
-    code = disasm.decode(image.arch, image.elf[start:end], start)
+    code = [one for start, end in ranges for one in disasm.decode(image.arch, image.elf[start:end], start)]
     return Handlers(
-        start,
-        end,
+        tuple(ranges),
         frozenset(one.address for one in code if one.text.startswith(style.jumps)),
         frozenset(one.address for one in code if one.text == style.stack_return),
         style.taken,

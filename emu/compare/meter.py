@@ -45,7 +45,7 @@ class Meter:
         self._bounced: dict[int, Bounced] = {}
         self._popped: Bounced | None = None
         """The bounce that a flagged number has just ended; a call follows, or there was none."""
-        self._watches: dict[int, InstructionWatch] = {}
+        self._watches: dict[int, list[InstructionWatch]] = {}
         self._watching = machine.kernel.bounce is not None
         machine.kernel.events.subscribe(self)
         self._watch_handlers()
@@ -95,10 +95,13 @@ class Meter:
             return
         wanted = {task.mm.vdso for task in self._kernel.tasks.values() if task.mm.vdso}
         for place in self._watches.keys() - wanted:
-            self._watches.pop(place).remove()
-        start, end = self._handlers.start, self._handlers.end
+            for watch in self._watches.pop(place):
+                watch.remove()
         for place in wanted - self._watches.keys():
-            self._watches[place] = InstructionWatch(self._machine.cpu, self._on_instruction, place + start, place + end)
+            self._watches[place] = [
+                InstructionWatch(self._machine.cpu, self._on_instruction, place + start, place + end)
+                for start, end in self._handlers.ranges
+            ]
 
     def _on_instruction(self, pc: int, _size_bytes: int) -> None:
         task = self._kernel.current
