@@ -9,6 +9,7 @@ import pytest
 from emu.cpu import aarch64
 from kernel_model.arch import aarch64 as arm64_names
 from kernel_model.arch import x86_64 as x86_names
+from kernel_model.cpu import ImageLayout
 from tests.cpu.bare_metal import CODE, DATA, STACK, BareMetal
 
 
@@ -140,8 +141,9 @@ def test_x86_fault_addresses(x86: BareMetal) -> None:
     assert x86.run(bytes.fromhex("bc0000600050")) == ("fault", 0x5FFFF8, 2)  # mov esp, 0x600000; push rax
     assert x86.run(bytes.fromhex("bc00006000c3")) == ("fault", 0x600000, 1)  # mov esp, 0x600000; ret
     assert x86.run(bytes.fromhex("bb00105000488b43fc")) == ("fault", 0x501000, 1)  # across a page's end
-    # mov rbx, 1 << 63; mov rax, [rbx]: not canonical
+    # mov rbx, 1 << 63; mov rax, [rbx]: not canonical; then the same with rbp
     assert x86.run(bytes.fromhex("48bb0000000000000080488b03")) == ("general_protection",)
+    assert x86.run(bytes.fromhex("48bd0000000000000080488b4500")) == ("stack_segment",)
 
 
 def test_x86_fsgsbase(x86: BareMetal) -> None:
@@ -170,6 +172,37 @@ def test_fresh_thread_and_register_round_trip(arch: str) -> None:
     vectors[start : start + 64] = bytes(range(64))
     machine.cpu.write_fpregs(bytes(vectors))
     assert machine.cpu.read_fpregs() == bytes(vectors)
+
+
+LAYOUTS = {"aarch64": ImageLayout(1128, 312, 608, 600), "x86_64": ImageLayout(968, 48, 456)}
+
+
+@pytest.mark.parametrize("arch", LAYOUTS)
+def test_an_image_has_all_registers_and_gives_them_back(arch: str) -> None:
+    machine = BareMetal(arch)
+    cpu, layout = machine.cpu, LAYOUTS[arch]
+    machine.load(b"\0" * 16)
+    gregs = [0x1111 * (i + 1) for i in range(len(cpu.read_gregs()))]
+    gregs[-1] = 0x6000_0000 if arch == "aarch64" else 0x246
+    fpregs = bytearray(cpu.read_fpregs())
+    vectors = 0 if arch == "aarch64" else 160
+    fpregs[vectors : vectors + 256] = bytes(range(256))
+    if arch == "x86_64":
+        fpregs[4] = 0x81  # tags: the first and the last register are in use
+        fpregs[32:42] = fpregs[144:154] = bytes(range(1, 11))
+    cpu.write_gregs(gregs)
+    cpu.write_fpregs(bytes(fpregs))
+    image = cpu.register_image(layout)
+    image.load()
+    assert image.data[layout.gregs :][: 8 * len(gregs)].tobytes() == cpu.read_gregs_bytes()
+    assert image.data[layout.vectors :][:512].tobytes() == cpu.read_fpregs()[:512]
+    if layout.fp_status:
+        assert image.data[layout.fp_status :][:8].tobytes() == cpu.read_fpregs()[512:520]
+    cpu.start_thread(CODE, STACK)
+    image.store()
+    assert cpu.read_gregs() == gregs
+    assert cpu.read_fpregs() == bytes(fpregs)
+    assert cpu.read_pc() == gregs[-2]
 
 
 COUNTING_LOOP = {
