@@ -266,7 +266,7 @@ def limits(target: Task) -> bytes:
 def syscall(target: Task) -> bytes:
     """/proc/<pid>/syscall: number, arguments, SP and PC of the call it is in (fs/proc/base.c:proc_pid_syscall()).
 
-    A call that sleeps shows the instruction that made it; the reader's own, the program's.
+    A call that bounced shows the instruction that made the real one, or the program's (`--visible`).
     """
     kernel = target.kernel
     call = target.blocked_call
@@ -275,4 +275,18 @@ def syscall(target: Task) -> bytes:
     if target is not kernel.current:
         return b"running\n"
     made, sp, pc, _, *args = kernel.cpu.read_call()
-    return _SYSCALL % (made & U32_MASK, *args, sp, pc)
+    number = made & U32_MASK
+    return _SYSCALL % (number, *args, sp, _real_pc(target, number, pc))
+
+
+def _real_pc(task: Task, number: int, pc: int) -> int:
+    """PC after the instruction that made the call which `task` is in; `pc`: the program's."""
+    bounce, mm = task.kernel.bounce, task.mm
+    if bounce is None or task.kernel.vdso is None or bounce.visible == "origin" or not mm.vdso:
+        return pc
+    if mm.vdso < pc <= mm.vdso_end or (bounce.numbers is not None and number not in bounce.numbers):
+        return pc
+    commits = {handler: commit for _start, commit, handler in task.kernel.vdso.image.restart_ranges}
+    # A plain call of the handler's own has its PC in the vDSO: this one has ended the bounce.
+    handler = "redirect" if bounce.handler == "user" else bounce.handler
+    return mm.vdso + commits[handler] if handler in commits else pc

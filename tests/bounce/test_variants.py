@@ -165,3 +165,21 @@ def test_numbers_and_names() -> None:
     assert numbers("all", "x86_64") is None
     assert numbers("open, 57 ,0x3f", "x86_64") == frozenset((2, 57, 0x3F))
     assert numbers("open,57,0x3f", "aarch64") == frozenset((57, 0x3F))
+
+
+@pytest.mark.parametrize(
+    ("options", "inside"),
+    [
+        ("", True), ("--bounce-frame task-page", True), ("--bounce-check slide", True), ("--visible origin", False),
+        ("--bounce-set openat", False), ("--abi bare", False),
+    ],
+)  # fmt: skip
+def test_a_task_that_reads_of_its_own_call(options: str, inside: bool, tmp_path: Path) -> None:
+    """/proc/self/syscall tells what a sleeping task's would: the instruction that made the real call."""
+    words = ("/bin/cat", "/proc/self/syscall", "/proc/self/maps")
+    seen = run([*emulator("--seed", "1", *options.split()), *words], cwd=tmp_path)
+    first, *maps = seen.stdout.decode().splitlines()
+    number, *_, pc = (int(word, 0) for word in first.split())
+    start, end = next(line.split()[0].split("-") for line in maps if line.endswith("[vdso]"))
+    assert number in names(os.uname().machine)  # read, without the flag
+    assert (int(start, 16) < pc <= int(end, 16)) == inside
