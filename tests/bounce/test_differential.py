@@ -40,6 +40,7 @@ MEMORY_USE = "the handlers' page, and stack below SP, count as memory that the p
 NO_STACK = "the bounce of a call with SP on no stack faults, and the call is not made; made, it would have faulted"
 GARBAGE = "musl's syscall() passes six arguments on, and those that the caller did not give are words of old stack"
 UNINITIALISED = "musl's barrier, `lock orl $0, (%rsp)`, sets flags by stack never written: a frame's bytes may be there"
+VVAR = "the pages that it gives as buffers lie before [vvar], which tells the time"
 EXPLAINED = {
     ("file/proc", "buffers"): MEMORY_USE,
     ("file/stat", "buffers"): MEMORY_USE,
@@ -58,6 +59,8 @@ EXPLAINED = {
     ("tasks/futex_waitv", "buffers"): MEMORY_USE,
     ("tasks/kill", "buffers"): MEMORY_USE,
     ("tasks/threads", "registers"): UNINITIALISED,
+    ("vdso/identity", "registers"): UNINITIALISED,
+    ("vdso/pages", "buffers"): VVAR,
 }
 """Differences that are there, by guest and kind. Those in registers may be in the flags only."""
 IN_THE_VDSO = "past its own call a handler is part of the program: what looks at the interrupted PC and SP sees it"
@@ -70,6 +73,7 @@ EXPLAINED_FOR = {
     ("tasks/bombs", "bounce:user"): INHERITED,
     ("file/proc", "bounce:task-page"): MAPS,
     ("vdso/mapping", "bounce:task-page"): MAPS,
+    ("vdso/pages", "bounce:task-page"): MAPS,
     ("vdso/parse_vdso", "bounce:task-page"): MAPS,
     ("vdso/restorer", "bounce:task-page"): MAPS,
 }

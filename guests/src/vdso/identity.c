@@ -9,6 +9,10 @@
 #include <sched.h>
 #include <sys/wait.h>
 
+/* All six arguments: those that musl's syscall() is not given it takes from where they would be. */
+#define CALL(number, ...) CALL6(number, __VA_ARGS__, 0L, 0L, 0L, 0L, 0L, 0L)
+#define CALL6(number, a, b, c, d, e, f, ...) \
+    syscall(number, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 #define MARK_BEGIN -1001
 #define MARK_END -1002
 
@@ -40,16 +44,16 @@ static int differ(int pinned)
 {
     int told[CALLS], bad = 0;
     unsigned cpu = 77, node = 77, real_cpu, real_node;
-    syscall(SYS_write, MARK_BEGIN, 0, 0);
+    CALL(SYS_write, MARK_BEGIN, 0, 0);
     for (size_t i = 0; i < CALLS; i++)
         if (functions[i])
             told[i] = functions[i]();
     if (getcpu_there)
         getcpu_there(&cpu, &node, 0);
-    syscall(SYS_write, MARK_END, 0, 0);
+    CALL(SYS_write, MARK_END, 0, 0);
     for (size_t i = 0; i < CALLS; i++)
-        bad += functions[i] && told[i] != syscall(calls[i].number);
-    syscall(SYS_getcpu, &real_cpu, &real_node, 0);
+        bad += functions[i] && told[i] != CALL(calls[i].number, 0);
+    CALL(SYS_getcpu, &real_cpu, &real_node, 0);
     if (getcpu_there)
         bad += node != real_node || (pinned && cpu != real_cpu);
     return bad;
@@ -139,7 +143,7 @@ static void processes(void)
         pid_t parent = getpid();
         if (!fork()) {
             shared[0] = differ(0);
-            while (syscall(SYS_getppid) == parent)
+            while (CALL(SYS_getppid, 0) == parent)
                 sched_yield();
             shared[1] = differ(0);
             write(done[1], "x", 1);
@@ -159,11 +163,11 @@ static void *other_user(void *unused)
 {
     long bad = 0;
     (void)unused;
-    syscall(SYS_setresgid, -1, 13, 0); /* this thread alone; nothing happens to who is not root */
+    CALL(SYS_setresgid, -1, 13, 0); /* this thread alone; nothing happens to who is not root */
     bad += differ(0);
-    syscall(SYS_setresuid, 11, 12, 0);
+    CALL(SYS_setresuid, 11, 12, 0);
     bad += differ(0);
-    syscall(SYS_setresuid, 0, 0, 0);
+    CALL(SYS_setresuid, 0, 0, 0);
     bad += differ(0);
     return (void *)bad;
 }
@@ -176,16 +180,16 @@ static void users(void)
     AGREE("while a thread is another user");
     pthread_join(thread, &bad);
     WANT((long)bad, 0);
-    CHILD("setreuid", syscall(SYS_setreuid, 0, 21));
-    CHILD("setregid", syscall(SYS_setregid, 22, 23));
-    CHILD("setuid", syscall(SYS_setuid, 24));
-    CHILD("setgid", syscall(SYS_setgid, 25));
-    CHILD("setresuid", syscall(SYS_setresuid, 26, 27, 28));
-    CHILD("setresgid", syscall(SYS_setresgid, 29, 30, 31));
-    CHILD("setfsuid", syscall(SYS_setfsuid, 32));
+    CHILD("setreuid", CALL(SYS_setreuid, 0, 21));
+    CHILD("setregid", CALL(SYS_setregid, 22, 23));
+    CHILD("setuid", CALL(SYS_setuid, 24));
+    CHILD("setgid", CALL(SYS_setgid, 25));
+    CHILD("setresuid", CALL(SYS_setresuid, 26, 27, 28));
+    CHILD("setresgid", CALL(SYS_setresgid, 29, 30, 31));
+    CHILD("setfsuid", CALL(SYS_setfsuid, 32));
     CHILD("a refused setuid", ({
-        syscall(SYS_setresuid, 33, 33, 33);
-        syscall(SYS_setuid, 34);
+        CALL(SYS_setresuid, 33, 33, 33);
+        CALL(SYS_setuid, 34);
     }));
     AGREE("the parent of them");
 }
@@ -195,7 +199,7 @@ static void cpus(void)
     int bad = 0;
     for (unsigned cpu = 0; cpu < 4; cpu++) {
         unsigned long mask = 1UL << cpu;
-        bad += !syscall(SYS_sched_setaffinity, 0, sizeof mask, &mask) && differ(1);
+        bad += !CALL(SYS_sched_setaffinity, 0, sizeof mask, &mask) && differ(1);
     }
     WANT(bad, 0);
 }
