@@ -165,6 +165,8 @@ class Machine:
                 self.kernel.bounce = bounce_options(self.options.bounce, arch, vdso.image.handlers)
             except NoSuchBounce as error:
                 raise StartError(STATUS_OWN_FAILURE, f"{self.options.program}: {error}") from error
+            if self.kernel.bounce.serves:
+                self._make_user_pages()
         elif self.options.abi != "bare" and self.options.handler != "none":
             from emu.hack1 import preload
 
@@ -179,6 +181,12 @@ class Machine:
         self.kernel.data_pages = DataPages(
             self.kernel, PER_THREAD if per_thread else PER_CPU, per_thread=per_thread, racy=kind == "percpu-racy"
         )
+
+    def _make_user_pages(self) -> None:
+        from kernel_model.user_pages import UserPages
+        from vdso_image.data_pages import PER_FS, PER_TASK
+
+        self.kernel.user_pages = UserPages(self.kernel, PER_TASK, PER_FS)
 
     def run(self, between: Callable[[], None] | None = None) -> int:
         """Run the guest to its end; the exit status as a shell shows it.

@@ -44,6 +44,8 @@ class StatisticsFile:
             "bounces": kernel.stats.bounces,
             "real_syscalls": sum(kernel.stats.calls) + kernel.stats.unknown_calls,
             "redirected_returns": kernel.stats.redirected_returns,
+            "served_in_user_space": kernel.stats.served(),
+            "served_by_another_call": kernel.stats.served_calls,
             "bounce_frame_bytes": kernel.stats.bounces * FRAME_BYTES,
             "user_stack_bytes_max": user_stack_bytes_max(kernel),
             "page_faults": kernel.frames.faults,
@@ -59,4 +61,4 @@ def user_stack_bytes_max(kernel: Kernel) -> int:
         return 0
     by_itself = kernel.bounce.handler == "user" and stats.bounces > stats.redirected_returns
     pushed = USER_RETURN_BYTES if by_itself else 0
-    return FRAME_BYTES + kernel.arch.RED_ZONE_BYTES + stats.alignment_bytes_max + pushed
+    return kernel.bounce.size_bytes + kernel.arch.RED_ZONE_BYTES + stats.alignment_bytes_max + pushed

@@ -29,6 +29,8 @@ FRAME: Final = Struct("<4Q")
 FRAME_BYTES: Final = FRAME.size
 USER_RETURN_BYTES: Final = 8
 """What a handler that returns in user space needs below the frame: iretq takes one word more than the frame has."""
+SCRATCH_BYTES: Final = 48
+"""What the handler that serves calls in user space has to itself, behind the frame."""
 ALIGN_MASK: Final = U64_MASK & -16
 """A frame's address is a multiple of 16, whatever SP is."""
 PACK_FRAME: Final = FRAME.pack_into
@@ -41,13 +43,14 @@ class BounceWishes(NamedTuple):
     """How a person wants bounces (`--bounce-*`), whatever the architecture.
 
     `check`: site (the instruction's own address) | slide (PC as the slide compares it). `frame`: stack | task-page.
-    `leave_by`: redirect | user. `calls`: all | legacy | names and numbers with commas. `visible`: real | origin, the
-    instruction that a flagged call is said to be made by.
+    `leave_by`: redirect | user. `vdso`: plain | userspace (its handler serves calls). `calls`: all | legacy | names
+    and numbers with commas. `visible`: real | origin, the instruction that a flagged call is said to be made by.
     """
 
     check: str = "site"
     frame: str = "stack"
     leave_by: str = "redirect"
+    vdso: str = "plain"
     calls: str = "all"
     visible: str = "real"
 
@@ -68,6 +71,16 @@ class BounceOptions(NamedTuple):
         """The frame is in a page of the task's own, and the user's stack is not touched."""
         return self.handler == "task-page"
 
+    @property
+    def serves(self) -> bool:
+        """The handler serves calls by itself (docs/hack3.md)."""
+        return self.handler == "userspace"
+
+    @property
+    def size_bytes(self) -> int:
+        """What a bounce writes or may write on the user's stack: the frame, and what the handler needs behind it."""
+        return FRAME_BYTES + SCRATCH_BYTES if self.serves else FRAME_BYTES
+
 
 class NoSuchBounce(Exception):
     """The architecture has no such bounce; the text says what to do."""
@@ -75,7 +88,9 @@ class NoSuchBounce(Exception):
 
 def bounce_options(wishes: BounceWishes, arch: str, handlers: Mapping[str, int]) -> BounceOptions:
     """The options for a program of `arch`, whose vDSO has `handlers`. Raises NoSuchBounce."""
-    handler = "task-page" if wishes.frame == "task-page" else wishes.leave_by
+    handler = "userspace" if wishes.vdso == "userspace" else wishes.leave_by
+    if wishes.frame == "task-page":
+        handler = "task-page"
     if handler not in handlers:
         raise NoSuchBounce(f"{arch} can't leave a bounce in user space: leave --bounce-return {handler} away")
     if wishes.calls == "all":

@@ -151,6 +151,10 @@ class Cpu(Protocol):
         AArch64: in TPIDRRO_EL0. x86-64: as the limit of the segment DATA_SELECTOR. At most 20 bits; 0 for nowhere.
         """
 
+    def set_task_page(self, address: int) -> None:
+        """Tell user space where the running task's own page is (`kernel_model.user_pages`); 0: nowhere."""
+        ...
+
     def save_context(self, context: object | None) -> object:
         """The running task's registers, all of them, into `context` (a new one if None); returns it."""
 

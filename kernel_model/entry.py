@@ -13,7 +13,6 @@ from kernel_model.abi import errno
 from kernel_model.abi.mman import PROT_READ, PROT_WRITE
 from kernel_model.bounce import (
     ALIGN_MASK,
-    FRAME_BYTES,
     LAST_WHOLE,
     NO_CALL,
     PACK_FRAME,
@@ -65,16 +64,19 @@ class EntryPath:
         self._enter_handler = kernel.cpu.enter_handler
         self._cpu = kernel.cpu
         self._data_pages = kernel.data_pages
+        self._user_pages = kernel.user_pages
         self._switch = self._switch_to
         kernel.account.ask_for_turns(self._charge_turns)
         self._insn_bytes = kernel.arch.SYSCALL_INSTRUCTION_BYTES
-        self._reserved_bytes = kernel.arch.RED_ZONE_BYTES + FRAME_BYTES
         options = kernel.bounce
         self._bouncing = options is not None
+        self._serving = options is not None and options.serves
         if options is not None:
+            self._reserved_bytes = kernel.arch.RED_ZONE_BYTES + options.size_bytes
             self._check_bytes = 0 if options.check == "slide" else self._insn_bytes
             self._show_origin = options.visible == "origin"
             self._in_task_page = options.in_task_page
+            self._served_at = -1 if kernel.vdso is None else kernel.vdso.image.glue_returns
             self._chosen = options.numbers
             self._never_bounced = kernel.table.numbers_of("exit", "exit_group") | {NO_CALL}
             # Of the calls that there are, those that bounce: looked up in one go
@@ -98,11 +100,14 @@ class EntryPath:
                     return
                 number ^= REDIRECT
                 if number == NO_CALL:  # the result register stays
+                    self._stats.no_calls += 1
                     self._no_call()
                     return
                 made, sp, _, _ = words
                 if self._show_origin:
                     pc = words[2]
+            elif self._serving and pc - mm.vdso == self._served_at:
+                self._stats.served_calls += 1
         handler = self._table.get(number) or self._resolve(number)
         if task.syscall_work:
             checked = self._trace_enter(task, handler, number, made, pc, (a0, a1, a2, a3, a4, a5))
@@ -321,6 +326,8 @@ class EntryPath:
             kernel.show_cpu()
         if self._data_pages is not None:
             self._data_pages.switch(before, task)
+        if self._user_pages is not None:
+            self._user_pages.tell(task)
 
     def _call_again(self, task: Task, call: BlockedCall) -> bool:
         """Make a call again that blocked; False when the task does not go on now."""
@@ -328,10 +335,7 @@ class EntryPath:
         args = call.args
         signalled = (task.pending.mask | task.signal.shared_pending.mask) & ~task.blocked
         try:
-            if signalled and deliver.ends_wait(task, uninterruptible=call.blocked.uninterruptible):
-                result = self._interrupted(call.blocked)
-            else:
-                result = call.handler(task, *args)
+            result = self._look_once_more(task, call) if signalled else call.handler(task, *args)
         except SyscallError as error:
             result = -error.errno
         except OSError as error:
@@ -359,25 +363,47 @@ class EntryPath:
         return True
 
     @staticmethod
-    def _interrupted(blocked: Blocked) -> int:
-        """What a call returns whose wait a signal ended."""
-        if blocked.on_signal is None:
-            raise SyscallError(blocked.interrupted)
-        return blocked.on_signal()
+    def _look_once_more(task: Task, call: BlockedCall) -> int:
+        """A call's result, or what a signal makes of it if it can't go on even now.
+
+        What happened before the signal was looked at counts (include/linux/wait.h:___wait_event()).
+        """
+        try:
+            return call.handler(task, *call.args)
+        except Blocked as blocked:
+            if not deliver.ends_wait(task, uninterruptible=blocked.uninterruptible):
+                raise
+            if blocked.on_signal is None:
+                raise SyscallError(blocked.interrupted) from None
+            return blocked.on_signal()
 
     # -- exceptions ---------------------------------------------------------------------------------------------------
     def memory_fault(self, page: int, access: int) -> None:
         """The instruction at PC can't access `page`: a signal with the exact address and cause."""
+        if self._serving and self._served_by_call():
+            return
         deliver.force_memory_fault(self.kernel, self.current, page, access)
         self._after_exception()
 
     def exception(self, kind: str) -> None:
         """Undefined instruction, breakpoint, division by zero ...: the signal that Linux makes of it."""
+        if self._serving and self._served_by_call():
+            return
         deliver.force_exception(self.kernel, self.current, kind)
         self._after_exception()
 
+    def _served_by_call(self) -> bool:
+        """The vDSO met a bad pointer while it served a call: the kernel makes that call, and says EFAULT."""
+        from kernel_model.signal.rewind import give_up_serving
+
+        return give_up_serving(self.kernel, self.current)
+
     def interrupted(self) -> None:
         """Something from outside wants attention between two instructions, or a time slice is over."""
+        if self._serving:
+            from kernel_model.signal.rewind import undo_bounce
+
+            undo_bounce(self.kernel, self.current)
         self.kernel.sched.slice_is_over()
         self._after_exception()
 

@@ -118,6 +118,8 @@ def mm_release(task: Task) -> None:
         free_task_page(task)
     if task.kernel.data_pages is not None:
         task.kernel.data_pages.release(task)
+    if task.kernel.user_pages is not None:
+        task.kernel.user_pages.detach(task)
     if task.vfork_done is not None:
         task.vfork_done.wake()
         task.vfork_done = None

@@ -78,6 +78,8 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
         _announce_pidfd(task, args)
     task.nproc_exceeded = False
     child = copy.copy(task)
+    if kernel.user_pages is not None:
+        kernel.user_pages.copy_values(task, child)
     child.pid = _alloc_pid(kernel)
     child.cred = task.cred.copy()
     _copy_shared(task, child, flags)
@@ -120,6 +122,8 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
             put_user(task.mm, UserPtr(args.parent_tid), _TID, child.pid)
     if kernel.data_pages is not None:
         kernel.data_pages.copy_process(task, child)
+    if kernel.user_pages is not None:
+        kernel.user_pages.attach(child)
     kernel.tasks[child.pid] = child
     count_task(child)
     if kernel.cpu_count > 1:

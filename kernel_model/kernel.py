@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from kernel_model.task import Task
     from kernel_model.timekeeping import Timekeeper
     from kernel_model.ucounts import UserCounts
+    from kernel_model.user_pages import UserPages
     from kernel_model.vdso import Vdso
 
 # kernel/fork.c: a stack of four pages for each, in an eighth of the memory
@@ -53,9 +54,19 @@ class Statistics:
         self.unknown_calls = 0
         self.bounces = 0
         self.redirected_returns = 0
+        self.no_calls = 0
+        """Of these, those that made no call: the handler had done the work."""
+        self.served_calls = 0
+        """Real calls that the handler made in place of a bounced one, and went back by itself."""
+        self.rewound = 0
+        """Bounces that a signal undid."""
         self.alignment_bytes_max = 0
         """The most that one bounce took of the user's stack for alignment alone (`count_alignment`)."""
         self.calls: list[int] = [0] * 512
+
+    def served(self) -> int:
+        """Bounces that ended in user space without any call (x86-64), or by the return that makes none."""
+        return max(0, self.bounces - self.redirected_returns - self.rewound - self.served_calls) + self.no_calls
 
     def count_alignment(self, size_bytes: int) -> None:
         """A bounce's frame lies that much lower because SP was not a multiple of 16."""
@@ -125,6 +136,8 @@ class Kernel:
         """What execve maps; None for none."""
         self.data_pages: DataPages | None = None
         """What user space may read of its tasks; None under `--vdso-data none`."""
+        self.user_pages: UserPages | None = None
+        """Variables that user space reads and writes itself; None under `--vdso plain`."""
         self.preload: Preload | None = None
         """A library that execve starts before the program; None for none."""
         self.filters_see_vdso = False

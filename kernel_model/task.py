@@ -9,6 +9,8 @@ from kernel_model.signal.sighand import PendingSignals, SigAltStack, SighandStru
 from kernel_model.ucounts import alloc_ucounts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kernel_model.fs.dentry import Path
     from kernel_model.fs.file import FilesStruct
     from kernel_model.kernel import Kernel
@@ -16,7 +18,48 @@ if TYPE_CHECKING:
     from kernel_model.sched import BlockedCall
     from kernel_model.seccomp.filter import Seccomp
     from kernel_model.syscall_work import UserDispatch
+    from kernel_model.user_pages import UserPage
     from kernel_model.wait import WaitQueue
+
+PER_MASK: Final = 0xFF
+"""include/uapi/linux/personality.h."""
+PER_LINUX32: Final = 8
+_LAST_SIGNAL: Final = 64
+
+
+class Variable:
+    """An attribute of a task that its page may hold (`kernel_model.user_pages`): there it is the program's word.
+
+    `is_valid(task, value)`: would the call that sets it take that value? If not, the last one that was good stands.
+    """
+
+    __slots__ = ("_is_valid", "_name", "_own")
+
+    def __init__(self, is_valid: Callable[[Task, int], bool]) -> None:
+        self._is_valid = is_valid
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+        self._own = "_" + name
+
+    def __get__(self, task: Task, owner: type) -> int:
+        page = task.variables
+        values = task.__dict__
+        if page is not None:
+            value = page.get(self._name)
+            if self._is_valid(task, value):
+                values[self._own] = value
+        own: int = values[self._own]
+        return own
+
+    def __set__(self, task: Task, value: int) -> None:
+        task.__dict__[self._own] = value
+        if task.variables is not None:
+            task.variables.set(self._name, value)
+
+
+def _is_personality(task: Task, value: int) -> bool:
+    return value & PER_MASK != PER_LINUX32 or bool(task.kernel.arch.COMPAT_UTS_MACHINE)
 
 
 class FsStruct:
@@ -25,8 +68,21 @@ class FsStruct:
     def __init__(self, root: Path, pwd: Path, umask: int = 0o022) -> None:
         self.root = root
         self.pwd = pwd
-        self.umask = umask
+        self._umask = umask
         self.users = 1
+        self.page: UserPage | None = None
+        """Where the umask is instead, if the tasks may write it themselves (`kernel_model.user_pages`)."""
+
+    @property
+    def umask(self) -> int:
+        """The bits that files are made without; a page's other bits count no more than those of umask(2)'s argument."""
+        return self._umask if self.page is None else self.page.get("umask") & 0o777
+
+    @umask.setter
+    def umask(self, mask: int) -> None:
+        self._umask = mask
+        if self.page is not None:
+            self.page.set("umask", mask)
 
 
 class RestartBlock(NamedTuple):
@@ -65,6 +121,10 @@ class Task:
 
     numa_node: Final = 0
     """All CPUs are of one node."""
+    robust_list = Variable(lambda task, value: True)
+    personality = Variable(_is_personality)
+    pdeath_signal = Variable(lambda task, value: value <= _LAST_SIGNAL)
+    timer_slack_ns = Variable(lambda task, value: 0 < value < 1 << 63)
 
     def __init__(
         self,
@@ -80,6 +140,8 @@ class Task:
         start_time_ns: int = 0,
     ) -> None:
         self.kernel = kernel
+        self.variables: UserPage | None = None
+        """Its own page of variables (`kernel_model.user_pages`)."""
         self.pid = pid
         self.tgid = tgid
         self.mm = mm

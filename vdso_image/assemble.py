@@ -9,9 +9,9 @@ decoded and compared with its source: mnemonic, registers, numbers, and where a 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from struct import iter_unpack
+from struct import iter_unpack, pack_into
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from vdso_image.vvar import VVAR_BYTES
@@ -96,7 +96,18 @@ def assemble(program: Program, text_offset: int) -> Assembled:
         {name: labels[name] for name in [*program.labels, "vvar"]},
     )
     check(program, result, text_offset)
-    return result
+    return replace(result, rodata=_with_tables(program, result))
+
+
+def _with_tables(program: Program, result: Assembled) -> bytes:
+    """.rodata with what its tables say of places: 0 for a word that is for no label."""
+    rodata = bytearray(result.rodata)
+    for name, base, words in program.tables:
+        at = result.labels[name] - result.rodata_offset
+        for index, label in enumerate(words):
+            if label is not None:
+                pack_into("<H", rodata, at + 2 * index, result.labels[label] - result.labels[base])
+    return bytes(rodata)
 
 
 def _assembled(arch: str, lines: list[str]) -> bytes:

@@ -133,6 +133,11 @@ def _describe(program: Program, assembled: Assembled, layout: Layout, elf: bytes
     lines += [f"handler {kind} {marks[mark]:#x}" for kind, mark in program.handlers.items()]
     lines += [f"restart {kind} {marks[start]:#x} {marks[commit]:#x}" for kind, start, commit in program.restarts]
     lines += [f"again {marks[start]:#x} {marks[done]:#x}" for start, done in program.data_ranges]
+    lines += [f"{kind} {marks[start]:#x} {marks[end]:#x} {words}".rstrip() for kind, start, end, words in program.undo]
+    if program.tables:
+        lines.append(f"plain {assembled.labels['userspace_plain']:#x}")
+    if "glue_returns" in assembled.labels:
+        lines.append(f"glue-returns {assembled.labels['glue_returns']:#x}")
     if program.sigreturn is not None:
         lines.append(f"sigreturn {marks[program.sigreturn]:#x}")
     lines += [

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from kernel_model.abi import time as abi
-from kernel_model.arch.x86_64 import DATA_SELECTOR
+from kernel_model.abi.prctl import PR_GET_PDEATHSIG, PR_GET_TIMERSLACK, PR_SET_PDEATHSIG, PR_SET_TIMERSLACK
+from kernel_model.arch.x86_64 import DATA_SELECTOR, TASK_UNMAPPED_BASE, VTASK_SELECTOR
 from kernel_model.bounce import NO_CALL, REDIRECT
 from kernel_model.syscalls.table import names as calls_of
 from vdso_image import data_pages, vvar
+from vdso_image.served import LAST_SERVED
 
 FINE: Final = (abi.CLOCK_REALTIME, abi.CLOCK_MONOTONIC, abi.CLOCK_MONOTONIC_RAW, abi.CLOCK_BOOTTIME, abi.CLOCK_TAI)
 COARSE: Final = (abi.CLOCK_REALTIME_COARSE, abi.CLOCK_MONOTONIC_COARSE)
@@ -41,6 +43,21 @@ def constants(arch: str) -> dict[str, int]:
         "CLOCKMODE_COUNTER": vvar.CLOCKMODE_COUNTER,
         **{f"VVAR_{name.upper()}": offset for name, offset in vvar.offsets().items()},
         "DATA_SELECTOR": DATA_SELECTOR,
+        "DATA_MASK": (1 << 17) - 1,  # of what TPIDRRO_EL0 holds, kernel_model/arch/aarch64.py:task_pages()
+        "VTASK_SELECTOR": VTASK_SELECTOR,
+        "VTASK_BASE": TASK_UNMAPPED_BASE - 0xFFF,  # a limit in pages ends with the last byte of one
+        **{f"VTASK_{name.upper()}": offset for name, offset in data_pages.PER_TASK.offsets().items()},
+        **{f"VFS_{name.upper()}": offset for name, offset in data_pages.PER_FS.offsets().items()},
+        "LAST_SERVED": LAST_SERVED[arch],
+        "ROBUST_LIST_HEAD_BYTES": 24,  # include/uapi/linux/futex.h: struct robust_list_head
+        "PER_MASK": 0xFF,  # include/uapi/linux/personality.h
+        "PER_LINUX32": 8,
+        "UMASK_BITS": 0o777,
+        "LAST_SIGNAL": 64,
+        "PR_SET_PDEATHSIG": PR_SET_PDEATHSIG,
+        "PR_GET_PDEATHSIG": PR_GET_PDEATHSIG,
+        "PR_SET_TIMERSLACK": PR_SET_TIMERSLACK,
+        "PR_GET_TIMERSLACK": PR_GET_TIMERSLACK,
         **{f"DATA_{name.upper()}": offset for name, offset in data_pages.PER_CPU.offsets().items()},
         **{f"NR_{row.name}": number for number, row in calls_of(arch).items()},
     }

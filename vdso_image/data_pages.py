@@ -1,4 +1,4 @@
-"""The pages that tell a task about itself: `[vcpu]` and `[vthread]`, their layouts written down once.
+"""The pages that tell a task about itself: `[vcpu]`, `[vthread]`, `[vtask]`, `[vfs]`; their layouts, written down once.
 
 A page of the kind that a run has lies right below `[vvar]`, read-only. It is full of structs of `STRIDE_BYTES` each,
 the first of them at its *end*: the data of a task begin so many bytes below `[vvar]` as the task's offset says. That
@@ -78,3 +78,20 @@ PER_CPU: Final = DataLayout("vdso_per_cpu_data", "[vcpu]", _TASK_FIELDS)
 PER_THREAD: Final = DataLayout("vdso_per_thread_data", "[vthread]", _TASK_FIELDS)
 """One for each thread, in pages of its process. The functions that read it are the same, and so are the offsets."""
 LAYOUTS: Final = (PER_CPU, PER_THREAD)
+
+PER_TASK: Final = DataLayout(
+    "vdso_task_variables",
+    "[vtask]",
+    (
+        Field("fs_page", "Q", "where the address space shows the task's [vfs]; 0 for nowhere"),
+        Field("robust_list", "Q", "set_robust_list, get_robust_list"),
+        Field("timer_slack_ns", "Q", "prctl: PR_SET_TIMERSLACK, PR_GET_TIMERSLACK"),
+        Field("personality", "I", "personality"),
+        Field("pdeath_signal", "I", "prctl: PR_SET_PDEATHSIG, PR_GET_PDEATHSIG"),
+    ),
+)
+"""A task's own page, which it may write: at its start there is one of these (`kernel_model.user_pages`)."""
+PER_FS: Final = DataLayout("vdso_fs_variables", "[vfs]", (Field("umask", "I", "umask"),))
+"""The page of the tasks that share a working directory, root and umask (CLONE_FS)."""
+VARIABLES: Final = (PER_TASK, PER_FS)
+"""Both are at the start of a page of their own."""

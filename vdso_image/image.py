@@ -13,6 +13,8 @@ Handlers (`VdsoImage.handlers`), and what each expects when the kernel enters it
 - `user` (x86-64): the frame at SP. A plain call, then back in user space by one iretq, whose words are built over the
   frame and need 8 bytes below it. Calls that may take the frame's memory away, or need the program's own registers,
   are flagged as by `redirect`.
+- `userspace`: the frame at SP, and room for `SCRATCH_BYTES` behind it. It serves what it can (docs/hack3.md), and does
+  as `redirect` with the rest.
 
 For a handler that made no real call there are two more places, which no bounce begins at (`symbols`):
 `__kernel_bounce_return` (frame at SP; AArch64: the result in x0, ends by the number-less return; x86-64: the result
@@ -44,6 +46,20 @@ class RestartRange(NamedTuple):
     handler: str
 
 
+class UndoRange(NamedTuple):
+    """PCs from `start` up to but not with `end` of the handler that serves calls, and what a signal does there.
+
+    Not `finished`: the task goes back to the old-style instruction. `finished`: the result is where it belongs, and the
+    bounce ends. The frame is at SP + `frame_at`; `saved`: registers that are beside it, and where, in bytes from it.
+    """
+
+    start: int
+    end: int
+    finished: bool
+    frame_at: int
+    saved: tuple[tuple[str, int], ...]
+
+
 class VdsoImage(NamedTuple):
     """One architecture's image. `elf` is a whole number of pages, mapped as it is, readable and executable."""
 
@@ -58,6 +74,12 @@ class VdsoImage(NamedTuple):
     """(start, done): a task that loses its CPU or meets a signal at a PC between the two begins again at `start`.
 
     It has read where its data are, and nothing of them yet (docs/data-pages.md)."""
+    undo_ranges: tuple[UndoRange, ...]
+    """Of the handler `userspace`, all of whose instructions are in one."""
+    plain: int
+    """Where that handler makes the call after all, as `redirect` does; registers are the program's there."""
+    glue_returns: int
+    """Where the call comes back to that it makes in place of another; -1 where it makes none."""
     sigreturn: int
     """The return address of a signal handler (AArch64); 0 where the program brings its own."""
     text: tuple[int, int]
@@ -82,8 +104,10 @@ def parse(arch: str, elf: bytes, description: str) -> VdsoImage:
     handlers: dict[str, int] = {}
     ranges: list[RestartRange] = []
     data_ranges: list[tuple[int, int]] = []
+    undo: list[UndoRange] = []
     text = (0, 0)
-    sigreturn = 0
+    sigreturn = plain = 0
+    glue_returns = -1
     build_id = b""
     for line in description.splitlines():
         word, *values = line.split() or ("#",)
@@ -95,10 +119,23 @@ def parse(arch: str, elf: bytes, description: str) -> VdsoImage:
             ranges.append(RestartRange(int(values[1], 16), int(values[2], 16), values[0]))
         elif word == "again":
             data_ranges.append((int(values[0], 16), int(values[1], 16)))
+        elif word in ("rewind", "finish"):
+            saved = {name: int(at) for name, at in (value.split("=") for value in values[2:])}
+            frame_at = saved.pop("at", 0)
+            undo.append(
+                UndoRange(int(values[0], 16), int(values[1], 16), word == "finish", frame_at, tuple(saved.items()))
+            )
+        elif word == "plain":
+            plain = int(values[0], 16)
+        elif word == "glue-returns":
+            glue_returns = int(values[0], 16)
         elif word == "text":
             text = (int(values[0], 16), int(values[1], 16))
         elif word == "sigreturn":
             sigreturn = int(values[0], 16)
         elif word == "build-id":
             build_id = bytes.fromhex(values[0])
-    return VdsoImage(arch, elf, symbols, handlers, tuple(ranges), tuple(data_ranges), sigreturn, text, build_id)
+    return VdsoImage(
+        arch, elf, symbols, handlers, tuple(ranges), tuple(data_ranges), tuple(undo), plain, glue_returns,
+        sigreturn, text, build_id,
+    )  # fmt: skip

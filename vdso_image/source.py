@@ -13,8 +13,15 @@ the directives below. Upper-case names are numbers (`vdso_image.constants`); `vv
     .again                  a task that loses its CPU, or meets a signal, between here ...
     .done                   ... and here begins again at the first (`vdso_image.image.VdsoImage.data_ranges`)
     .sigreturn              a signal handler returns to here
-    .cfi RULES              from here on that is how to unwind (`vdso_image.cfi`); `normal` before the first
+    .cfi RULES              from here on that is how to unwind (`vdso_image.cfi`); `normal` before the first;
+                            `+` in front: beside the rules of the line before
     .bits NAME COUNT TABLE  COUNT bits in .rodata, of which those of TABLE are set
+    .rewind [SAVED]         a signal from here on undoes the bounce; SAVED: registers to take from beside the frame,
+                            as `rdi=32`, in bytes from its start
+    .finish [SAVED] [at=N]  from here on it ends the bounce, whose result is there; the frame is at SP + N, or SP
+    .routines NAME          for each number up to `LAST_SERVED` two bytes in .rodata: where its routine is, counted
+                            from the function's label `userspace_plain` (`vdso_image.served`)
+    .glue                   the routines of `vdso_image.served` that make one call of other arguments
 """
 
 from __future__ import annotations
@@ -25,6 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vdso_image.constants import bit_tables, constants
+from vdso_image.served import glue_lines, routine_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +89,10 @@ class Program:
     """Kind, and the marks from and up to which nothing has changed."""
     data_ranges: list[tuple[int, int]] = field(default_factory=list)
     """Marks between which a task begins again."""
+    undo: list[tuple[str, int, int, str]] = field(default_factory=list)
+    """rewind | finish, the marks from and up to which it holds, and what it says of registers."""
+    tables: list[tuple[str, str, list[str | None]]] = field(default_factory=list)
+    """A label in .rodata, the label that is counted from, and the labels that its words are for."""
     sigreturn: int | None = None
 
 
@@ -94,6 +106,7 @@ class _Reader:
         self._func: Func | None = None
         self._restart: tuple[str, int] | None = None
         self._again_from: int | None = None
+        self._undo: tuple[str, int, str] | None = None
         self._fill = FILL[arch]
         self._directives: dict[str, Callable[..., None]] = {
             ".align": self._align,
@@ -108,6 +121,10 @@ class _Reader:
             ".sigreturn": self._sigreturn,
             ".cfi": self._cfi,
             ".bits": self._bits,
+            ".rewind": self._rewind,
+            ".finish": self._finish,
+            ".routines": self._routines,
+            ".glue": self._glue,
         }
 
     def mark(self) -> int:
@@ -178,6 +195,7 @@ class _Reader:
 
     def _end(self) -> None:
         self._inside().end = self.mark()
+        self._end_undo()
         self._func = None
 
     def _alias(self, name: str) -> None:
@@ -208,7 +226,33 @@ class _Reader:
         self.program.sigreturn = self.mark()
 
     def _cfi(self, *rules: str) -> None:
-        self._inside().cfi.append((self.mark(), " ".join(rules)))
+        rows = self._inside().cfi
+        before = [rows[-1][1]] if rules[0] == "+" else []
+        rows.append((self.mark(), " ".join([*before, *rules[len(before) :]])))
+
+    def _end_undo(self) -> None:
+        if self._undo is not None:
+            kind, start, words = self._undo
+            self.program.undo.append((kind, start, self.mark(), words))
+        self._undo = None
+
+    def _rewind(self, *saved: str) -> None:
+        self._end_undo()
+        self._undo = ("rewind", self.mark(), " ".join(saved))
+
+    def _finish(self, *saved: str) -> None:
+        self._end_undo()
+        self._undo = ("finish", self.mark(), " ".join(saved))
+
+    def _routines(self, name: str) -> None:
+        routines = routine_of(self.program.arch)
+        self.program.labels.append(name)
+        self.program.tables.append((name, "userspace_plain", routines))
+        self.program.data.append((name, bytes(2 * len(routines))))
+
+    def _glue(self) -> None:
+        for text in glue_lines(self.program.arch):
+            self.line(text)
 
     def _bits(self, name: str, count: str, table: str) -> None:
         value = sum(1 << bit for bit in self._tables[table])

@@ -57,6 +57,12 @@ _OPTIONS = (
         help="Who ends a bounce: the kernel, by a flagged call (default), or on x86-64 the handler, by iretq.",
     ),
     click.option(
+        "--vdso",
+        type=OneOf(("plain", "userspace")),
+        metavar="plain|userspace",
+        help="What the bounce handler does with a call: make it (default), or serve it in user space if it can.",
+    ),
+    click.option(
         "--bounce-set",
         metavar="all|legacy|CALLS",
         help="Which calls bounce: all (default), those that newer ones replace, or a list of names and numbers.",
@@ -115,7 +121,7 @@ _OPTIONS = (
     click.option("--timeout", metavar="SECONDS", help="Kill the guest after that time; the status is 124."),
 )
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
-_BOUNCE = ("bounce_check", "bounce_frame", "bounce_return", "bounce_set")
+_BOUNCE = ("bounce_check", "bounce_frame", "bounce_return", "vdso", "bounce_set")
 
 
 def machine_options_of(command: _Command) -> _Command:
@@ -133,6 +139,7 @@ def machine_options(
     bounce_check: str | None,
     bounce_frame: str | None,
     bounce_return: str | None,
+    vdso: str | None,
     bounce_set: str | None,
     visible: str,
     vdso_data: str,
@@ -155,7 +162,9 @@ def machine_options(
 
     if root is not None and isolate:
         raise CliError("--isolate: it leaves nothing of --root to show: give one of the two")
-    wishes = {"check": bounce_check, "frame": bounce_frame, "leave_by": bounce_return, "calls": bounce_set}
+    wishes = {
+        "check": bounce_check, "frame": bounce_frame, "leave_by": bounce_return, "vdso": vdso, "calls": bounce_set,
+    }  # fmt: skip
     given = {field: value for field, value in wishes.items() if value is not None}
     if given and abi != "bounce":
         name = next(name for name, field in zip(_BOUNCE, wishes, strict=True) if field in given).replace("_", "-")
@@ -164,6 +173,9 @@ def machine_options(
         raise CliError(f"--handler: nothing is injected under --abi {abi}: leave one of the two away")
     if bounce_frame == "task-page" and bounce_return == "user":
         raise CliError("--bounce-return: a plain call forgets where a task-page frame is: give one of the two")
+    if vdso == "userspace" and (bounce_frame == "task-page" or bounce_return == "user"):
+        other = "--bounce-frame task-page" if bounce_frame == "task-page" else "--bounce-return user"
+        raise CliError(f"--vdso: the handler that serves calls has its frame on the stack: leave {other} away")
     if bounce_set is not None:
         values.check_calls(bounce_set)
     variables = values.environment(env, values.host_environment(), clear=clear_env)

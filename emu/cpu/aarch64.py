@@ -49,6 +49,8 @@ _HWCAP: Final = {
     "sha512": 21, "asimdfhm": 23, "ilrcpc": 26, "flagm": 27, "sb": 29,
 }  # fmt: skip
 _HWCAP2: Final = {"dcpodp": 0, "flagm2": 7, "frint": 8}
+_DATA_MASK: Final = (1 << 17) - 1
+"""The bits of TPIDRRO_EL0 that `set_data_offset` sets."""
 
 
 class Aarch64Cpu(UnicornCpu):
@@ -63,6 +65,7 @@ class Aarch64Cpu(UnicornCpu):
 
     def __init__(self, ram: GuestRam, code_frames: set[int]) -> None:
         engine = Engine(binding.UC_ARCH_ARM64, binding.UC_MODE_ARM)
+        self._tpidrro = 0
         engine.control(binding.UC_CTL_UC_PAGE_SIZE, 4096)
         engine.control(binding.UC_CTL_CPU_MODEL, UC_CPU_ARM64_MAX)
         super().__init__(engine, ram, code_frames)
@@ -219,8 +222,14 @@ class Aarch64Cpu(UnicornCpu):
         self.engine.write_register(REG_TPIDR_EL0, value)
 
     def set_data_offset(self, offset: int) -> None:
-        """TPIDRRO_EL0, which user space can read and not write."""
-        self.engine.write_register(REG_TPIDRRO_EL0, offset)
+        """In TPIDRRO_EL0, which user space can read and not write: its first bits (`DATA_MASK` in the vDSO)."""
+        self._tpidrro = self._tpidrro & ~_DATA_MASK | offset
+        self.engine.write_register(REG_TPIDRRO_EL0, self._tpidrro)
+
+    def set_task_page(self, address: int) -> None:
+        """In TPIDRRO_EL0 likewise: the page's number, above the first 28 bits."""
+        self._tpidrro = self._tpidrro & _DATA_MASK | address << 16
+        self.engine.write_register(REG_TPIDRRO_EL0, self._tpidrro)
 
     def get_gs(self) -> int:
         """There is none."""

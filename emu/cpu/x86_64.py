@@ -10,7 +10,7 @@ from emu.cpu import binding
 from emu.cpu.binding import Engine, RegisterBatch, SavedContext, X86Mmr
 from emu.cpu.engine import GuestRam, Image, R, TaskContext, UnicornCpu, W, X
 from emu.cpu.x86_exceptions import forget_exception
-from kernel_model.arch.x86_64 import DATA_SELECTOR, HANDLER_CLEARS
+from kernel_model.arch.x86_64 import DATA_SELECTOR, HANDLER_CLEARS, TASK_UNMAPPED_BASE, VTASK_SELECTOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,11 +70,14 @@ _GDT: Final = (
     0,
     0x00CF_F300_0000_FFFF,  # 0x2b: user data (Linux's __USER_DS)
     0x00AF_FB00_0000_FFFF,  # 0x33: user code, 64-bit (Linux's __USER_CS)
-    *[0] * ((DATA_SELECTOR >> 3) - 6),  # Linux's other entries, and the one for `Cpu.set_data_offset`
+    *[0] * ((VTASK_SELECTOR >> 3) - 6),  # Linux's other entries, and those of `set_data_offset` and `set_task_page`
 )
 _GDT_BYTES: Final = 8 * len(_GDT)
 _DATA_SEGMENT: Final = 0x0040_F100_0000_0000
 """Present, for user space, data that can only be read, 32 bits, its limit in bytes."""
+_IN_PAGES: Final = 1 << 55
+"""The limit of a segment is in pages."""
+_SEGMENT_PAGES: Final = 1 << 20
 _IRETQ: Final = b"\x48\xcf"
 _USER_CS, _USER_DS = 0x33, 0x2B
 _CR4_OSFXSR_OSXMMEXCPT_FSGSBASE: Final = 1 << 9 | 1 << 10 | 1 << 16
@@ -489,6 +492,14 @@ class X8664Cpu(UnicornCpu):
         """The limit of a descriptor of its own, which `lsl` reads at any privilege; no descriptor for 0."""
         segment = _DATA_SEGMENT | (offset & 0xF_0000) << 32 | offset & 0xFFFF if offset else 0
         _ONE.pack_into(self.ram.view, self.ram.size_bytes - 4096 + (DATA_SELECTOR & -8), segment)
+
+    def set_task_page(self, address: int) -> None:
+        """The limit of another descriptor, in pages: those from where room is looked for when there is little."""
+        pages = address - TASK_UNMAPPED_BASE >> 12
+        segment = 0
+        if address and 0 <= pages < _SEGMENT_PAGES:
+            segment = _DATA_SEGMENT | _IN_PAGES | (pages & 0xF_0000) << 32 | pages & 0xFFFF
+        _ONE.pack_into(self.ram.view, self.ram.size_bytes - 4096 + (VTASK_SELECTOR & -8), segment)
 
     def get_gs(self) -> int:
         """GS base."""

@@ -42,6 +42,8 @@ NUMBER_INDEX: Final = 13
 TLS_END: Final = TASK_SIZE
 DATA_SELECTOR: Final = 16 << 3 | 3
 """The first descriptor behind Linux's own (GDT_ENTRIES): its limit is the task's offset (`Cpu.set_data_offset`)."""
+VTASK_SELECTOR: Final = 17 << 3 | 3
+"""The next: its limit, in pages, is where the task's own page is, above TASK_UNMAPPED_BASE (`Cpu.set_task_page`)."""
 HAS_TSC: Final = True
 HAS_TAGGED_ADDR: Final = False
 SIGTRAMP_CODE: Final = b""

@@ -7,19 +7,23 @@ signal's handler sees the program's PC there, and the call is made after it retu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from struct import Struct
+from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi.signal import SYNCHRONOUS_MASK
 from kernel_model.arch import signal_ops
 from kernel_model.bounce import FRAME_BYTES, BadFrame, pop_frame
 from kernel_model.events import Rewound
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user
-from kernel_model.types import SyscallError, UserPtr
+from kernel_model.types import U64_MASK, SyscallError, UserPtr
 
 if TYPE_CHECKING:
     from kernel_model.kernel import Kernel
     from kernel_model.signal.sighand import SigInfo
     from kernel_model.task import Task
+
+_WORD: Final = Struct("<Q")
+
 
 def is_synchronous(info: SigInfo) -> bool:
     """Did the instruction at PC itself raise it? As in kernel/signal.c:dequeue_synchronous_signal()."""
@@ -43,6 +47,10 @@ def rewind_bounce(kernel: Kernel, task: Task, info: SigInfo) -> bytes:
     bounce = kernel.bounce
     pc = kernel.cpu.read_pc()
     if not mm.vdso <= pc < mm.vdso_end or kernel.vdso is None or bounce is None:
+        return b""
+    if bounce.serves:
+        if not is_synchronous(info):
+            undo_bounce(kernel, task)
         return b""
     if not is_synchronous(info):
         offset = pc - mm.vdso
@@ -76,6 +84,72 @@ def _rewind(kernel: Kernel, task: Task, regs: list[int], address: int) -> bool:
     if kernel.events.active:
         kernel.events.emit(Rewound(task, pc, regs[arch.PC_INDEX], address, frame))
     return True
+
+
+def undo_bounce(kernel: Kernel, task: Task) -> None:
+    """Take a task that runs out of the handler that serves calls, if it is in there.
+
+    Before the result is final it is put back at the old-style instruction. Afterwards the bounce is over: the registers
+    are what the handler would have left, and PC is behind the instruction. Nothing happens when the frame is bad.
+    """
+    where = _where(kernel, task)
+    if where is None:
+        return
+    regs, finished, frame_at = where
+    arch = kernel.arch
+    pc = regs[arch.PC_INDEX]
+    address = regs[arch.SP_INDEX] + frame_at & U64_MASK
+    result = regs[arch.RESULT_INDEX]
+    try:
+        frame = pop_frame(task.mm, address)
+    except BadFrame:
+        return
+    flags = arch.user_flags(frame[3])
+    if flags is None:
+        return
+    signal_ops(arch.NAME).rewind_bounce(regs, frame, flags)
+    if finished:
+        regs[arch.PC_INDEX] = frame[2]
+        regs[arch.RESULT_INDEX] = result
+    else:
+        kernel.stats.rewound += 1
+    kernel.cpu.write_gregs(regs)
+    if kernel.events.active:
+        kernel.events.emit(Rewound(task, pc, regs[arch.PC_INDEX], address, frame))
+
+
+def give_up_serving(kernel: Kernel, task: Task) -> bool:
+    """The instruction at PC faulted: if that was in a routine that can be left, the handler makes the call instead."""
+    where = _where(kernel, task)
+    if where is None or where[1] or kernel.vdso is None:
+        return False
+    regs = where[0]
+    regs[kernel.arch.PC_INDEX] = task.mm.vdso + kernel.vdso.image.plain
+    kernel.cpu.write_gregs(regs)
+    return True
+
+
+def _where(kernel: Kernel, task: Task) -> tuple[list[int], bool, int] | None:
+    """Where a task is in the handler that serves calls: registers with those it has saved, whether its result is final,
+    and where the frame is, counted from SP. None where it is not in there, or can't have saved what it says.
+    """
+    mm = task.mm
+    arch = kernel.arch
+    regs = kernel.cpu.read_gregs()
+    offset = regs[arch.PC_INDEX] - mm.vdso
+    if not 0 <= offset < mm.vdso_end - mm.vdso or kernel.vdso is None:
+        return None
+    for start, end, finished, frame_at, saved in kernel.vdso.image.undo_ranges:
+        if start <= offset < end:
+            frame = regs[arch.SP_INDEX] + frame_at
+            try:
+                for name, at in saved:
+                    data = copy_from_user(mm, arch.untag(frame + at & U64_MASK), _WORD.size)
+                    regs[arch.GREG_NAMES.index(name)] = _WORD.unpack(data)[0]
+            except SyscallError:
+                return None
+            return regs, finished, frame_at
+    return None
 
 
 def put_back_frame(task: Task, frame: bytes) -> None:

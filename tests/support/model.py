@@ -137,6 +137,9 @@ class IdleCpu:
     def set_data_offset(self, offset: int) -> None:
         self.data_offset = offset
 
+    def set_task_page(self, address: int) -> None:
+        pass
+
     def context_pc(self, context: object) -> int:
         assert isinstance(context, tuple)
         return int(context[0][self.pc_index])

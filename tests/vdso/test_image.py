@@ -38,9 +38,9 @@ LINUX_LIST = {
 }
 LINUX_VERSION = {"aarch64": "LINUX_2.6.39", "x86_64": "LINUX_2.6"}
 OWN_LIST = {
-    "__kernel_bounce", "__kernel_bounce_task_page", "__kernel_bounce_return", "__kernel_bounce_return_task_page",
-    "__kernel_syscall", "__kernel_getpid", "__kernel_gettid", "__kernel_getppid", "__kernel_getuid", "__kernel_geteuid",
-    "__kernel_getgid", "__kernel_getegid",
+    "__kernel_bounce", "__kernel_bounce_task_page", "__kernel_bounce_userspace", "__kernel_bounce_return",
+    "__kernel_bounce_return_task_page", "__kernel_syscall", "__kernel_getpid", "__kernel_gettid", "__kernel_getppid",
+    "__kernel_getuid", "__kernel_geteuid", "__kernel_getgid", "__kernel_getegid",
 }  # fmt: skip
 OWN_EXTRA = {
     "aarch64": {"__kernel_time", "__kernel_getcpu"},
@@ -152,7 +152,8 @@ def test_handlers_and_restart_ranges(arch: str) -> None:
     kinds = {"redirect": "__kernel_bounce", "task-page": "__kernel_bounce_task_page"}
     if arch == "x86_64":
         kinds["user"] = "__kernel_bounce_user"
-    assert dict(image.handlers) == {kind: image.symbols[name] for kind, name in kinds.items()}
+    serving = {"userspace": "__kernel_bounce_userspace"}
+    assert dict(image.handlers) == {kind: image.symbols[name] for kind, name in (kinds | serving).items()}
     call = {"aarch64": bytes.fromhex("010000d4"), "x86_64": bytes.fromhex("0f05")}[arch]
     for start, commit, kind in image.restart_ranges:
         assert start == image.handlers[kind]

@@ -10,6 +10,7 @@
     .func __kernel_getpid UABI_1
     .again
     mrs x1, tpidrro_el0             // where this task's data are, counted down from the [vvar] page
+    and x1, x1, #DATA_MASK       // what lies above belongs to others
     cbz x1, getpid_call             // nowhere
     adr x2, vvar                    // the page
     sub x2, x2, x1                  // the task's data
@@ -27,6 +28,7 @@ getpid_call:
     .func __kernel_gettid UABI_1
     .again
     mrs x1, tpidrro_el0             // where this task's data are, counted down from the [vvar] page
+    and x1, x1, #DATA_MASK       // what lies above belongs to others
     cbz x1, gettid_call             // nowhere
     adr x2, vvar                    // the page
     sub x2, x2, x1                  // the task's data
@@ -44,6 +46,7 @@ gettid_call:
     .func __kernel_getppid UABI_1
     .again
     mrs x1, tpidrro_el0             // where this task's data are, counted down from the [vvar] page
+    and x1, x1, #DATA_MASK       // what lies above belongs to others
     cbz x1, getppid_call             // nowhere
     adr x2, vvar                    // the page
     sub x2, x2, x1                  // the task's data
@@ -61,6 +64,7 @@ getppid_call:
     .func __kernel_getuid UABI_1
     .again
     mrs x1, tpidrro_el0             // where this task's data are, counted down from the [vvar] page
+    and x1, x1, #DATA_MASK       // what lies above belongs to others
     cbz x1, getuid_call             // nowhere
     adr x2, vvar                    // the page
     sub x2, x2, x1                  // the task's data
@@ -78,6 +82,7 @@ getuid_call:
     .func __kernel_geteuid UABI_1
     .again
     mrs x1, tpidrro_el0             // where this task's data are, counted down from the [vvar] page
+    and x1, x1, #DATA_MASK       // what lies above belongs to others
     cbz x1, geteuid_call             // nowhere
     adr x2, vvar                    // the page
     sub x2, x2, x1                  // the task's data
@@ -95,6 +100,7 @@ geteuid_call:
     .func __kernel_getgid UABI_1
     .again
     mrs x1, tpidrro_el0             // where this task's data are, counted down from the [vvar] page
+    and x1, x1, #DATA_MASK       // what lies above belongs to others
     cbz x1, getgid_call             // nowhere
     adr x2, vvar                    // the page
     sub x2, x2, x1                  // the task's data
@@ -112,6 +118,7 @@ getgid_call:
     .func __kernel_getegid UABI_1
     .again
     mrs x1, tpidrro_el0             // where this task's data are, counted down from the [vvar] page
+    and x1, x1, #DATA_MASK       // what lies above belongs to others
     cbz x1, getegid_call             // nowhere
     adr x2, vvar                    // the page
     sub x2, x2, x1                  // the task's data
@@ -129,6 +136,7 @@ getegid_call:
     .func __kernel_getcpu UABI_1
     .again
     mrs x3, tpidrro_el0             // where this task's data are, counted down from the [vvar] page
+    and x3, x3, #DATA_MASK       // what lies above belongs to others
     adr x2, vvar                    // the page
     cbz x3, getcpu_vvar             // nowhere: the page itself knows the CPU
     sub x2, x2, x3                  // the task's data

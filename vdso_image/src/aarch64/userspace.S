@@ -1,0 +1,151 @@
+// The handler that serves calls in user space (docs/hack3.md): the frame is at sp, and from sp + 32 on there is room.
+// All calls that are served go the same way: four arguments are saved there, a routine leaves the result in x0, and
+// userspace_done goes back by the number-less return. Of registers a routine may change x8 and x0 to x3.
+//
+// Before its result is final a routine must only do what may be done again: a signal, or the loss of the CPU, puts the
+// task back at the program's instruction. From its last store on a signal finds the bounce over.
+
+    .align 16
+    .func __kernel_bounce_userspace UABI_1
+    .handler userspace
+    .rewind
+    .cfi cfa=*(sp+8) x17=*(sp+16) pc=*(sp+16) x8=*(sp)
+    cmp w8, #LAST_SERVED            // beyond it there is no routine
+    b.hi userspace_plain            // the call as it is
+    stp x0, x1, [sp, #32]           // what a routine may change
+    stp x2, x3, [sp, #48]           // likewise
+    .rewind x0=32 x1=40 x2=48 x3=56
+    .cfi + x0=*(sp+32) x1=*(sp+40) x2=*(sp+48) x3=*(sp+56)
+    adr x3, routines                // two bytes for each number
+    ldrh w8, [x3, w8, uxtw #1]      // how far behind userspace_plain its routine is
+    adr x3, userspace_plain         // 0 leads there
+    add x8, x3, x8                  // the routine
+    ldr x3, [sp, #56]               // the program's again
+    .cfi cfa=*(sp+8) x17=*(sp+16) pc=*(sp+16) x8=*(sp)
+    br x8                           // the number is in the frame
+    .rewind
+userspace_plain:
+    ldr x8, [sp]                    // the number as made
+    orr w8, w8, #REDIRECT           // and the flag that ends the bounce
+    svc #0                          // the kernel takes the frame off, then makes the call for the program
+    .finish
+    brk #BROKEN                     // nothing comes back here
+
+// A variable in the task's own page, or one that this leads to.
+    .rewind x0=32 x1=40 x2=48 x3=56
+    .cfi + x0=*(sp+32) x1=*(sp+40) x2=*(sp+48) x3=*(sp+56)
+serve_variable:
+    mrs x8, tpidrro_el0             // where the task's page is, above its first 28 bits
+    lsr x8, x8, #28                 // the page's number
+    cbz x8, userspace_back          // nowhere: the kernel has the variables
+    lsl x8, x8, #12                 // the page
+    ldr w3, [sp]                    // the number
+    cmp w3, #NR_umask               // which call?
+    b.eq serve_umask                // this
+    cmp w3, #NR_personality         // or
+    b.eq serve_personality          // this
+    cmp w3, #NR_set_robust_list     // or
+    b.eq serve_set_robust_list      // this
+    cmp w3, #NR_get_robust_list     // or
+    b.eq serve_get_robust_list      // this
+    cmp w0, #PR_SET_PDEATHSIG       // it is prctl
+    b.eq serve_set_pdeathsig        // the signal at the parent's end
+    cmp w0, #PR_GET_PDEATHSIG       // or
+    b.eq serve_get_pdeathsig        // its number
+    cmp w0, #PR_SET_TIMERSLACK      // or
+    b.eq serve_set_timerslack       // how late a timer may be
+    cmp w0, #PR_GET_TIMERSLACK      // or
+    b.ne userspace_back             // another option
+    ldr x0, [x8, #VTASK_TIMER_SLACK_NS] // the result
+    .finish x1=40 x2=48 x3=56
+    b userspace_done                // is there
+
+    .rewind x0=32 x1=40 x2=48 x3=56
+userspace_back:
+    ldr x3, [sp, #56]               // the program's again
+    b userspace_plain               // make the call
+
+serve_umask:
+    ldr x8, [x8, #VTASK_FS_PAGE]    // the page of all that share the mask
+    cbz x8, userspace_back          // there is none
+    and w1, w0, #UMASK_BITS         // the bits of the new mask that count
+    ldr w0, [x8, #VFS_UMASK]        // the old one; whoever loses the CPU here begins again
+    str w1, [x8, #VFS_UMASK]        // the new one
+    .finish x1=40 x2=48 x3=56
+    b userspace_done                // the result is there
+
+    .rewind x0=32 x1=40 x2=48 x3=56
+serve_personality:
+    mov w1, w0                      // the new one
+    cmn w0, #1                      // only asked for?
+    and w2, w0, #PER_MASK           // the kind of program
+    ldr w0, [x8, #VTASK_PERSONALITY] // the old one: the result
+    b.eq userspace_done             // it is there
+    cmp w2, #PER_LINUX32            // which this CPU can't do
+    b.eq personality_back           // the kernel says EINVAL
+    str w1, [x8, #VTASK_PERSONALITY] // the new one
+    .finish x1=40 x2=48 x3=56
+    b userspace_done                // the result is there
+    .rewind x0=32 x1=40 x2=48 x3=56
+personality_back:
+    ldp x0, x1, [sp, #32]           // the program's again
+    ldr x2, [sp, #48]               // likewise
+    b userspace_back                // make the call
+
+serve_set_robust_list:
+    cmp x1, #ROBUST_LIST_HEAD_BYTES // the only size there is
+    b.ne userspace_back             // the kernel says EINVAL
+    mov x1, x0                      // the head of the list
+    mov x0, #0                      // the result
+    str x1, [x8, #VTASK_ROBUST_LIST] // set
+    .finish x1=40 x2=48 x3=56
+    b userspace_done                // the result is there
+
+    .rewind x0=32 x1=40 x2=48 x3=56
+serve_get_robust_list:
+    cbnz w0, userspace_back         // another task's: the kernel knows whether that may be told
+    ldr x3, [x8, #VTASK_ROBUST_LIST] // the head of the list
+    mov x8, #ROBUST_LIST_HEAD_BYTES // its size
+    str x8, [x2]                    // always the same
+    mov x0, #0                      // the result
+    str x3, [x1]                    // *head_ptr
+    .finish x1=40 x2=48 x3=56
+    b userspace_done                // the result is there
+
+    .rewind x0=32 x1=40 x2=48 x3=56
+serve_set_pdeathsig:
+    cmp x1, #LAST_SIGNAL            // a signal's number, or 0 for none?
+    b.hi userspace_back             // no: the kernel says EINVAL
+    mov x0, #0                      // the result
+    str w1, [x8, #VTASK_PDEATH_SIGNAL] // the signal
+    .finish x1=40 x2=48 x3=56
+    b userspace_done                // the result is there
+
+    .rewind x0=32 x1=40 x2=48 x3=56
+serve_get_pdeathsig:
+    ldr w3, [x8, #VTASK_PDEATH_SIGNAL] // the signal
+    mov x0, #0                      // the result
+    str w3, [x1]                    // the number
+    .finish x1=40 x2=48 x3=56
+    b userspace_done                // the result is there
+
+    .rewind x0=32 x1=40 x2=48 x3=56
+serve_set_timerslack:
+    cmp x1, #0                      // more than 0?
+    b.le userspace_back             // no: the kernel has the default
+    mov x0, #0                      // the result
+    str x1, [x8, #VTASK_TIMER_SLACK_NS] // in ns
+    .finish x1=40 x2=48 x3=56
+
+// x0 is the result.
+userspace_done:
+    ldr x1, [sp, #40]               // the program's again
+    ldp x2, x3, [sp, #48]           // likewise
+    .finish
+    .cfi cfa=*(sp+8) x17=*(sp+16) pc=*(sp+16) x8=*(sp)
+    mov w8, #NO_CALL                // a number that stands for no call at all
+    svc #0                          // the frame is taken off, and x0 stays
+    brk #BROKEN                     // nothing comes back here
+    .endfunc
+
+    .routines routines
