@@ -41,7 +41,10 @@ NO_STACK = "the bounce of a call with SP on no stack faults, and the call is not
 GARBAGE = "musl's syscall() passes six arguments on, and those that the caller did not give are words of old stack"
 UNINITIALISED = "musl's barrier, `lock orl $0, (%rsp)`, sets flags by stack never written: a frame's bytes may be there"
 VVAR = "the pages that it gives as buffers lie before [vvar], which tells the time"
+CALL_ADDR = "the siginfo of SIGSYS, below SP when its handler has returned, tells which instruction made the call"
 EXPLAINED = {
+    ("breaks/filter_trap", "stack"): CALL_ADDR,
+    ("breaks/threads", "registers"): UNINITIALISED,
     ("file/proc", "buffers"): MEMORY_USE,
     ("file/stat", "buffers"): MEMORY_USE,
     ("file/told", "buffers"): MEMORY_USE,
@@ -50,6 +53,7 @@ EXPLAINED = {
     ("ident/limits", "buffers"): MEMORY_USE,
     ("signal/limit", "buffers"): MEMORY_USE,
     ("signal/interrupted", "arguments"): GARBAGE,
+    ("signal/interrupted", "buffers"): MEMORY_USE,
     ("signal/forged", "call"): NO_STACK,
     ("tasks/cpus", "buffers"): MEMORY_USE,
     ("tasks/crowd", "registers"): UNINITIALISED,
