@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include <elf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -16,8 +17,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -59,7 +64,8 @@ static const struct mode modes[] = {
 
 enum scenario {
     GETPID, READ, READ_WAITS, WRITE, NANOSLEEP, FUTEX, FUTEX_TIMED, PPOLL, PPOLL_UNBLOCKS, BLOCK, UNBLOCK, FORK, VFORK,
-    SIGRETURN, UPPER_HALF, STEPPED, SCENARIOS
+    SIGRETURN, UPPER_HALF, STEPPED, UMASK, PERSONALITY, GET_ROBUST_LIST, GET_PDEATHSIG, OPEN, EPOLL_WAIT, OLD_FORK,
+    SCENARIOS
 };
 
 #define REGISTERS 34
@@ -85,7 +91,8 @@ static const struct mode *mode;
 static unsigned char stack[STACK_BYTES] __attribute__((aligned(4096)));
 static unsigned char alternate[STACK_BYTES] __attribute__((aligned(4096)));
 uint64_t in[REGISTERS], caller_sp, probe_sp, forks;
-static int ends[2];
+static int ends[2], epoll;
+static struct epoll_event happened;
 static int *word; /* a futex, shared with the helper */
 static sigset_t usr1;
 static struct timespec timeout, left;
@@ -302,7 +309,13 @@ static pid_t start_helper(void)
 static int sleeps(enum scenario scenario)
 {
     return scenario == READ_WAITS || scenario == NANOSLEEP || scenario == FUTEX || scenario == FUTEX_TIMED
-        || scenario == PPOLL || scenario == PPOLL_UNBLOCKS;
+        || scenario == PPOLL || scenario == PPOLL_UNBLOCKS || scenario == EPOLL_WAIT;
+}
+
+/* Calls that may never reach the kernel, and take none of virtual time then. */
+static int is_a_variable(enum scenario scenario)
+{
+    return scenario >= UMASK && scenario <= GET_PDEATHSIG;
 }
 
 static void set_up(enum scenario scenario)
@@ -320,7 +333,7 @@ static void set_up(enum scenario scenario)
     polled = (struct pollfd) { ends[0], POLLIN, 0 };
     byte = '?';
     *word = 0;
-    forks = scenario == FORK || scenario == VFORK;
+    forks = scenario == FORK || scenario == VFORK || scenario == OLD_FORK;
     new_mask = &usr1;
     switch (scenario) {
     case GETPID: arguments_are(SYS_getpid, 1, 2, 3, 4, 5); break;
@@ -356,6 +369,31 @@ static void set_up(enum scenario scenario)
     case VFORK: arguments_are(SYS_vfork, 0, 0, 0, 0, 0); break;
 #else
     case VFORK: arguments_are(SYS_clone, CLONE_VM | CLONE_VFORK | SIGCHLD, 0, 0, 0, 0); break;
+#endif
+    case UMASK:
+        umask(022);
+        arguments_are(SYS_umask, 01123, 2, 3, 4, 5);
+        break;
+    case PERSONALITY:
+        personality(STICKY_TIMEOUTS);
+        arguments_are(SYS_personality, UNAME26, 2, 3, 4, 5);
+        break;
+    case GET_ROBUST_LIST:
+        syscall(SYS_set_robust_list, 0x123456, 24);
+        arguments_are(SYS_get_robust_list, 0, (long)&left.tv_sec, (long)&left.tv_nsec, 4, 5);
+        break;
+    case GET_PDEATHSIG:
+        prctl(PR_SET_PDEATHSIG, SIGURG);
+        arguments_are(SYS_prctl, PR_GET_PDEATHSIG, (long)&left.tv_sec, 3, 4, 5);
+        break;
+#ifdef __x86_64__
+    case OPEN: arguments_are(SYS_open, (long)"/nowhere", O_RDWR, 3, 4, 5); break;
+    case EPOLL_WAIT: arguments_are(SYS_epoll_wait, epoll, (long)&happened, 1, 17, 0); break;
+    case OLD_FORK: arguments_are(SYS_fork, 1, 2, 3, 4, 5); break;
+#else
+    case OPEN: arguments_are(SYS_openat, AT_FDCWD, (long)"/nowhere", O_RDWR, 3, 4); break;
+    case EPOLL_WAIT: arguments_are(SYS_epoll_pwait, epoll, (long)&happened, 1, 17, 0); break;
+    case OLD_FORK: arguments_are(SYS_clone, SIGCHLD, 0, 0, 0, 0); break;
 #endif
     case SIGRETURN:
         arguments_are(SYS_rt_sigreturn, 0, 0, 0, 0, 0);
@@ -418,13 +456,18 @@ static void trial(enum scenario scenario)
     sigprocmask(SIG_SETMASK, 0, &mask);
     memcpy(&now.mask, &mask, 8);
     sigprocmask(SIG_UNBLOCK, &usr1, 0); /* what is still pending comes now */
-    now.extra[0] = took; /* of virtual time */
+    now.extra[0] = is_a_variable(scenario) ? 0 : took; /* of virtual time */
     now.extra[1] = (unsigned char)byte << 8 | polled.revents;
     if (scenario == STEPPED) {
         now.extra[0] = traps;
         now.extra[1] = trap_pcs;
     }
     now.extra[2] = left.tv_sec * 1000000000UL + left.tv_nsec;
+    if (scenario == UMASK)
+        now.extra[2] = umask(022);
+    else if (scenario == PERSONALITY)
+        now.extra[2] = personality(0xffffffff);
+    syscall(SYS_set_robust_list, 0, 24);
     if (forks)
         wait_for(now.out[RESULT], &now.extra[3]);
     if (forks || scenario == GETPID || scenario == UPPER_HALF || scenario == STEPPED) /* the pid itself goes up with every helper */
@@ -455,6 +498,10 @@ int main(void)
     /* at the same place on all machines, however many mappings each has */
     word = mmap((void *)0x7000000000, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (word != (void *)0x7000000000 || pipe(ends))
+        return 1;
+    epoll = epoll_create1(0);
+    struct epoll_event in_pipe = { .events = EPOLLIN };
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, ends[0], &in_pipe))
         return 1;
     for (int scenario = 0; scenario < SCENARIOS; scenario++)
         for (unsigned m = 0; m < sizeof modes / sizeof *modes; m++) {

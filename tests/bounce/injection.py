@@ -43,12 +43,14 @@ VARIANTS = {
     "redirect": BounceWishes(),
     "task-page": BounceWishes(frame="task-page"),
     "user": BounceWishes(leave_by="user"),
+    "userspace": BounceWishes(vdso="userspace"),
 }
 # The guest's enums and tables, in their order
 SCENARIOS = (
     "getpid", "read", "read that waits", "write", "nanosleep", "futex", "futex with a time", "ppoll",
     "ppoll that unblocks the signal", "rt_sigprocmask that blocks it", "rt_sigprocmask that unblocks it", "fork",
-    "vfork", "rt_sigreturn", "getpid with a bit beyond 32", "getpid, single-stepped",
+    "vfork", "rt_sigreturn", "getpid with a bit beyond 32", "getpid, single-stepped", "umask", "personality",
+    "get_robust_list", "prctl(PR_GET_PDEATHSIG)", "open", "epoll_wait", "the old fork",
 )  # fmt: skip
 MODES = (
     "a signal for the thread",
@@ -88,7 +90,8 @@ _SAVE = "import sys; from tests.bounce.injection import save; save(*sys.argv[1:]
 class Place(NamedTuple):
     """Where a task was interrupted: `round` real calls had been made, and PC was `offset` bytes into `where`.
 
-    That is before | site | after, of the program; handler | leaving, of the vDSO: in a restart range or past it.
+    That is before | site | after, of the program; handler | leaving, of the vDSO: in a restart range or past it. What a
+    handler does itself counts as a call made once its result is final.
     """
 
     round: int
@@ -185,6 +188,13 @@ class Injector(ABC):
         self.vdso = mm.vdso
         image = self.kernel.vdso.image if self.kernel.vdso else None
         self.ranges = [(self.vdso + start, self.vdso + end) for start, end, _ in image.restart_ranges] if image else []
+        self.finishing: list[tuple[int, int]] = []
+        """Where the result is final of a call that the handler serves."""
+        if image and wishes and wishes.vdso == "userspace":
+            self.ranges = [(self.vdso + one.start, self.vdso + one.end) for one in image.undo_ranges if not one.finished]
+            self.finishing = [(self.vdso + one.start, self.vdso + one.end) for one in image.undo_ranges if one.finished]
+        self._counted = False
+        """The call that this bounce is for counts as made."""
         self.place: Place | None = None
         """Of the trial's injection."""
         self.wanted = 0
@@ -237,6 +247,10 @@ class Injector(ABC):
         in_stretch = self.begin <= pc < self.end
         if in_stretch:
             self._inside = pc <= self.site
+        if pc == self.site:
+            self._counted = False
+        elif self._inside and any(start <= pc < end for start, end in self.finishing):
+            self._count()
         if not self._armed or not (in_stretch or self._inside):
             return
         if self._left:
@@ -266,7 +280,14 @@ class Injector(ABC):
             if isinstance(event, SignalDelivered) and event.handler:
                 self._inside = False
             if isinstance(event, SyscallEnter) and self._armed and self._inside:
-                self._round += 1
+                self._counted = False
+                self._count()
+
+    def _count(self) -> None:
+        """A call is made, by the kernel or by the handler itself."""
+        if not self._counted:
+            self._round += 1
+        self._counted = True
 
 
 class SignalInjector(Injector):

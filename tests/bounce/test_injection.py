@@ -12,7 +12,7 @@ import pytest
 from tests.bounce.injection import MODES, SCENARIOS, Observation, Place, observe
 from vdso_image.image import ARCHITECTURES
 
-MACHINES = [(arch, variant) for arch in ARCHITECTURES for variant in ("redirect", "task-page", "user")]
+MACHINES = [(arch, variant) for arch in ARCHITECTURES for variant in ("redirect", "task-page", "user", "userspace")]
 MACHINES.remove(("aarch64", "user"))
 LOST = {"x86_64": {"rcx": 14, "r11": 3}, "aarch64": {}}
 """Registers that a `syscall` destroys: found destroyed at the instruction too, since the bounce began with one."""
