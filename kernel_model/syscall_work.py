@@ -73,15 +73,16 @@ def _secure_computing() -> Callable[[Task, RawHandler, int, int, int, CallArgs],
 
 
 def rolled_back(task: Task, made: int, args: CallArgs) -> int:
-    """What the result register held when the call was made (syscall_rollback()): the number, or the first argument.
-
-    Signed, as results are, but for what would be taken for a restart code: such a call is not made again.
-    """
-    # QUIRK: A call that SECCOMP_RET_TRAP stopped is never made again; Linux may take what it finds for a restart code.
+    """What the result register held when the call was made (syscall_rollback()): the number, or the first argument."""
     arch = task.kernel.arch
     value = made if arch.RESULT_INDEX == arch.NUMBER_INDEX else args[0]
-    signed = value - (1 << 64) if value >> 63 else value
-    return value if -errno.ERESTART_RESTARTBLOCK <= signed <= -errno.ERESTARTSYS else signed
+    return never_restarted(value - (1 << 64) if value >> 63 else value)
+
+
+def never_restarted(result: int) -> int:
+    """`result` as the entry path takes it for a result and nothing else: a restart code becomes its 64 bits."""
+    # QUIRK: A call that seccomp stopped is never made again; Linux takes its result for a restart code on a signal.
+    return result & U64_MASK if -errno.ERESTART_RESTARTBLOCK <= result <= -errno.ERESTARTSYS else result
 
 
 def sigsys_info(task: Task, code: int, number: int, pc: int, reason: int = 0) -> SigInfo:

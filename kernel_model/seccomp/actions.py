@@ -23,7 +23,7 @@ from kernel_model.events import SeccompVerdict
 from kernel_model.seccomp.filter import run_filters
 from kernel_model.signal.action import enter_at_once
 from kernel_model.signal.send import force_signal
-from kernel_model.syscall_work import rolled_back, sigsys_info
+from kernel_model.syscall_work import never_restarted, rolled_back, sigsys_info
 from kernel_model.types import TaskExit
 
 if TYPE_CHECKING:
@@ -127,11 +127,12 @@ def _end_thread(task: Task, number: int, action: str, data: int, pc: int, signal
 
 def _fail(task: Task, number: int, action: str, data: int, pc: int, error: int) -> RawHandler:
     """The call's result is an error, or 0."""
+    result = never_restarted(-error)
 
     def fail(_task: Task, *_args: int) -> int:
         events = task.kernel.events
         if events.active:
             events.emit(_verdict(task, number, action, data, pc))
-        return -error
+        return result
 
     return fail

@@ -12,6 +12,8 @@ from kernel_model.abi.resource import RLIMIT_NOFILE
 from kernel_model.fs.anon import anon_inode
 from kernel_model.fs.file import POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM, File, get_file, put_file
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user, get_user
+from kernel_model.syscall_work import never_restarted
+from kernel_model.syscalls.read_write import fdget
 from kernel_model.types import PAGE_SIZE, SyscallError, UserPtr
 from kernel_model.wait import Blocked, WaitQueue
 
@@ -63,7 +65,7 @@ class Request:
             self.notif.forget(self)
             val, error, flags = self.response
             if not flags & abi.SECCOMP_USER_NOTIF_FLAG_CONTINUE:
-                return error or val
+                return never_restarted(error or val)
             self._continued = True
             task.kernel.cpu.read_call()  # of this task again: others have run
         return self.handler(task, *args)
@@ -235,7 +237,7 @@ class ListenerFile(File):
         sends = flags & abi.SECCOMP_ADDFD_FLAG_SEND
         if newfd_flags & ~O_CLOEXEC or flags != sets | sends or (newfd and not sets):
             raise SyscallError(errno.EINVAL)
-        file = task.files.get(srcfd)
+        file = fdget(task, srcfd)
         request = self._received(number)
         target = request.task
         limit = target.signal.rlim[RLIMIT_NOFILE][0]
@@ -252,6 +254,7 @@ class ListenerFile(File):
                 raise
         if sends:
             request.reply(Response(newfd))
+            self.notif.forget(request)  # the task itself installs the descriptor, and is told so by then
         return newfd
 
     def poll(self, task: Task) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi import errno
@@ -111,17 +110,8 @@ def _wait(task: Task, epfd: int, events: UserPtr, maxevents: int, waiting: Waiti
         deadline_ns=deadline_ns,
         read_fds=reads,
         write_fds=writes,
-        on_signal=partial(_interrupted, task, ep, events, maxevents, waiting),
+        interrupted=errno.EINTR,
     )
-
-
-def _interrupted(task: Task, ep: EpollFile, events: UserPtr, maxevents: int, waiting: Waiting) -> int:
-    """A signal ends the wait, which is never made again; what has become ready meanwhile goes before it."""
-    sent = ep.send_events(task, events, maxevents) if ep.ready else 0
-    if not sent:
-        raise SyscallError(errno.EINTR)
-    restore_sigmask(task, waiting)
-    return sent
 
 
 @syscall()

@@ -153,6 +153,17 @@ static int hardest(void)
     return 1;
 }
 
+/* What the kernel itself knows as restart codes are errors like others as long as no signal comes. */
+static int restart_codes(void)
+{
+    alarm(10);
+    for (int code = 512; code <= 517; code++) {
+        install_filter(SYS_getppid, SECCOMP_RET_ERRNO | code, 0);
+        FAILS(syscall(SYS_getppid), code);
+    }
+    return 0;
+}
+
 static void *reads(void *fd)
 {
     char byte = 0;
@@ -264,6 +275,7 @@ int main(void)
     CHILD(kill_the_leader, exited, 3);
     CHILD(kill_both, killed, SIGSYS);
     CHILD(hardest, killed, SIGSYS);
+    CHILD(restart_codes, exited, 0);
     CHILD(filter_while_it_sleeps, exited, 0);
     CHILD(filter_while_it_is_interrupted, exited, 0);
     CHILD(restarted_sleep, exited, 0);

@@ -259,7 +259,11 @@ static int descriptors(void)
     FAILS(ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add), EBADF);
     WANT(valid(), 0);
     add.known.newfd = 90;
+    add.known.srcfd = open("/", O_PATH);
+    FAILS(ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add), EBADF);
+    add.known.srcfd = pipe_ends[0];
     WANT(ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add), 90);
+    FAILS(valid(), ENOENT);         /* the task has gone on by then */
     pthread_join(id, NULL);
     WANT(thread_result, 90);
     FAILS(ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add), ENOENT);
@@ -288,6 +292,36 @@ static int interrupted_before(void)
     WANT(end_of(pid), 200 + EINTR);
     FAILS(receive(), ENOENT);       /* it was counted, and is gone */
     WANT(polled(0), 0);
+    return 0;
+}
+
+/* An answer that was given before the signal counts. */
+static int answered_before_interrupted(void)
+{
+    catch(0);
+    listen_to(SYS_getppid, 0);
+    pid_t self = getpid(), pid = target(asks_for_error);
+    receive();
+    WANT(answer(5, 0, 0), 0);
+    kill(pid, SIGUSR1);
+    WANT(end_of(pid), 5);
+    pid = target(asks);
+    receive();
+    WANT(answer(0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE), 0);
+    kill(pid, SIGUSR1);
+    CHECK(end_of(pid) == (self & 127));
+    return 0;
+}
+
+/* No restart: an error like others, as long as no signal comes. */
+static int restart_code(void)
+{
+    alarm(10);
+    listen_to(SYS_getppid, 0);
+    pid_t pid = target(asks_for_error);
+    receive();
+    WANT(answer(0, -512, 0), 0);
+    WANT(end_of(pid), 200 + (512 & 31));
     return 0;
 }
 
@@ -504,6 +538,8 @@ int main(int argc, char **argv)
     CHILD(continues_to_sigreturn, exited, 0);
     CHILD(descriptors, exited, 0);
     CHILD(interrupted_before, exited, 0);
+    CHILD(answered_before_interrupted, exited, 0);
+    CHILD(restart_code, exited, 0);
     CHILD(interrupted_and_restarted, exited, 0);
     CHILD(killable, exited, 0);
     CHILD(stopped_and_continued, exited, 0);
