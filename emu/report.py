@@ -69,7 +69,8 @@ class FaultReporter:
         elif isinstance(event, SignalDelivered) and not event.handler and event.info.code > 0:
             fault = self._fault
             caused = SIGSEGV if isinstance(fault, SignalFrameRefused) else fault and fault.signal
-            if event.signal in _FAULT_SIGNALS and fault is not None and caused == event.signal:
+            if fault is not None and fault.task is event.task and caused == event.signal in _FAULT_SIGNALS:
+                self._fault = None
                 self._describe(fault)
             elif event.signal == SIGSYS and not event.task.sighand.get(SIGSYS).flags & SA_IMMUTABLE:
                 if event.info.code in (SYS_SECCOMP, SYS_USER_DISPATCH) and not event.info.raw:
