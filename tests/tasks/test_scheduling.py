@@ -86,7 +86,7 @@ def test_roots_fork_and_thread_bombs_end_when_the_kernel_has_no_room(arch: str, 
 
 def test_each_deadlock_is_told(arch: str, tmp_path: Path) -> None:
     """A handler runs, and then everybody waits again: that is another one."""
-    program = [*emulator("--timeout", "20"), guest(arch, "stuck"), "handler"]
+    program: list[str | Path] = [*emulator("--timeout", "20"), guest(arch, "stuck"), "handler"]
     with subprocess.Popen(program, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as running:
         assert running.stderr is not None
         for _ in range(3):
