@@ -156,6 +156,7 @@ def _group_is_gone(task: Task) -> None:
         reaper.signal.children[pid] = None
         if _connects(child, task):
             pgrps.add(child.signal.pgrp)
+        # QUIRK: PR_SET_PDEATHSIG's signal comes when the parent's process ends, not when the thread does that forked.
         if child.pdeath_signal and child.exit_code is None:
             send_signal(kernel, child, SigInfo(child.pdeath_signal), group=True)
         if child.exit_code is not None and not child.signal.threads:
