@@ -77,9 +77,10 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
     if flags & CLONE_PIDFD:
         _announce_pidfd(task, args)
     task.nproc_exceeded = False
-    child = copy.copy(task)
     if kernel.user_pages is not None:
-        kernel.user_pages.copy_values(task, child)
+        kernel.user_pages.read_back(task)
+    child = copy.copy(task)
+    child.variables = None
     child.pid = _alloc_pid(kernel)
     child.cred = task.cred.copy()
     _copy_shared(task, child, flags)

@@ -33,27 +33,27 @@ class Variable:
     `is_valid(task, value)`: would the call that sets it take that value? If not, the last one that was good stands.
     """
 
-    __slots__ = ("_is_valid", "_name", "_own")
+    __slots__ = ("_name", "is_valid", "own")
 
     def __init__(self, is_valid: Callable[[Task, int], bool]) -> None:
-        self._is_valid = is_valid
+        self.is_valid = is_valid
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
-        self._own = "_" + name
+        self.own = "_" + name
 
     def __get__(self, task: Task, owner: type) -> int:
         page = task.variables
         values = task.__dict__
         if page is not None:
             value = page.get(self._name)
-            if self._is_valid(task, value):
-                values[self._own] = value
-        own: int = values[self._own]
+            if self.is_valid(task, value):
+                values[self.own] = value
+        own: int = values[self.own]
         return own
 
     def __set__(self, task: Task, value: int) -> None:
-        task.__dict__[self._own] = value
+        task.__dict__[self.own] = value
         if task.variables is not None:
             task.variables.set(self._name, value)
 
@@ -225,3 +225,9 @@ class Task:
     def parent_pid(self) -> int:
         """getppid(2): 0 while nobody in the guest started it."""
         return self.signal.parent_tgid
+
+
+def variable_of_task(name: str) -> tuple[str, Callable[[Task, int], bool]]:
+    """What a task itself has its `Variable` of that name under, and whether a value is one that it may have."""
+    variable: Variable = Task.__dict__[name]
+    return variable.own, variable.is_valid

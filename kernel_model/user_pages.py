@@ -25,6 +25,7 @@ from kernel_model.mm.vma import (
     VM_SHARED,
     VM_WRITE,
 )
+from kernel_model.task import variable_of_task
 from kernel_model.types import PAGE_SIZE, SyscallError
 
 if TYPE_CHECKING:
@@ -117,7 +118,11 @@ class UserPages:
             {field.name: (Struct("<" + field.code), layout.offsets()[field.name]) for field in layout.fields}
             for layout in (of_task, of_fs)
         )
-        self._variables = [field.name for field in of_task.fields if field.name != "fs_page"]
+        fs_page, *variables = of_task.fields
+        assert fs_page.name == "fs_page"
+        self._task_struct = Struct("<" + "".join(field.code for field in of_task.fields))
+        self._variables = [variable_of_task(field.name) for field in variables]
+        """Of each in the page but the first: what the task itself calls it, and whether a value is one."""
 
     def attach(self, task: Task) -> None:
         """Give the task its pages, in the address space that it has now. It goes without where there is no room."""
@@ -132,8 +137,8 @@ class UserPages:
         except SyscallError:
             page.free()
             return
-        for name in self._variables:
-            page.set(name, getattr(task, name))
+        own = task.__dict__
+        self._task_struct.pack_into(frames.ram, page.pages[0], 0, *(own[name] for name, _ in self._variables))
         task.variables = page
         fs = task.fs
         try:
@@ -147,33 +152,44 @@ class UserPages:
         if fs.page is not None:
             fs.page.users += 1
 
-    def copy_values(self, task: Task, child: Task) -> None:
-        """`child` is a copy of `task` that has no page yet: what `task` has in its own counts for both."""
-        values = [getattr(task, name) for name in self._variables]
-        child.variables = None
-        for name, value in zip(self._variables, values, strict=True):
-            setattr(child, name, value)
+    def read_back(self, task: Task) -> None:
+        """What counts of `task`'s variables is in the task itself from now on, until it has a page again."""
+        page = task.variables
+        if page is not None:
+            _, *values = self._task_struct.unpack_from(self._kernel.frames.ram, page.pages[0])
+            for (name, is_valid), value in zip(self._variables, values, strict=True):
+                if is_valid(task, value):
+                    task.__dict__[name] = value
 
     def detach(self, task: Task) -> None:
         """The task leaves its address space, and takes the values along."""
         page = task.variables
         if page is None:
             return
-        self.copy_values(task, task)
-        page.unmap(task.mm)
+        self.read_back(task)
+        task.variables = None
+        alone = task.mm.users == 1  # the address space goes, and all that it shows
+        if not alone:
+            page.unmap(task.mm)
         page.free()
         fs_page = task.fs.page
         if fs_page is None:
             return
         fs_page.users -= 1
-        others = (other for other in self._kernel.tasks.values() if other.mm is task.mm and other.fs is task.fs)
-        if task.mm.users == 1 or all(other is task or other.variables is None for other in others):
+        if not alone and not self._has_others(task):
             fs_page.unmap(task.mm)
         if not fs_page.users:
             umask = task.fs.umask
             task.fs.page = None
             task.fs.umask = umask
             fs_page.free()
+
+    def _has_others(self, task: Task) -> bool:
+        """Is there another task in its address space that shares its `[vfs]`?"""
+        return any(
+            other.mm is task.mm and other.fs is task.fs and other is not task and other.variables is not None
+            for other in self._kernel.tasks.values()
+        )
 
     def tell(self, task: Task) -> None:
         """`task` has the CPU from now on, or a page that it had not."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from kernel_model.abi.signal import SIGCHLD
 from kernel_model.syscalls.table import names as calls_of
 
 VARIABLES: Final = ("umask", "personality", "set_robust_list", "get_robust_list", "prctl")
@@ -61,7 +60,6 @@ GLUE: Final = {
     "epoll_wait": Glue("epoll_pwait", (_A, _B, _C, _D, 0)),
     "getpgrp": Glue("getpgid", (0,)),
     "pause": Glue("ppoll", (0, 0, 0, 0, 0)),
-    "fork": Glue("clone", (SIGCHLD, 0, 0, 0, 0)),
 }
 """Calls that newer ones have replaced, where these take the same things in another order. Only where the table of an
 architecture has the old number."""

@@ -124,7 +124,10 @@ def give_up_serving(kernel: Kernel, task: Task) -> bool:
     if where is None or where[1] or kernel.vdso is None:
         return False
     regs = where[0]
-    regs[kernel.arch.PC_INDEX] = task.mm.vdso + kernel.vdso.image.plain
+    plain = task.mm.vdso + kernel.vdso.image.plain
+    if regs[kernel.arch.PC_INDEX] == plain:
+        return False  # there is no frame: it would fault again, for ever
+    regs[kernel.arch.PC_INDEX] = plain
     kernel.cpu.write_gregs(regs)
     return True
 

@@ -191,8 +191,9 @@ class Injector(ABC):
         self.finishing: list[tuple[int, int]] = []
         """Where the result is final of a call that the handler serves."""
         if image and wishes and wishes.vdso == "userspace":
-            self.ranges = [(self.vdso + one.start, self.vdso + one.end) for one in image.undo_ranges if not one.finished]
-            self.finishing = [(self.vdso + one.start, self.vdso + one.end) for one in image.undo_ranges if one.finished]
+            undo = [(self.vdso + start, self.vdso + end, finished) for start, end, finished, *_ in image.undo_ranges]
+            self.ranges = [(start, end) for start, end, finished in undo if not finished]
+            self.finishing = [(start, end) for start, end, finished in undo if finished]
         self._counted = False
         """The call that this bounce is for counts as made."""
         self.place: Place | None = None
