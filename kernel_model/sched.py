@@ -86,9 +86,11 @@ class Scheduler:
 
     def _no_longer_alone(self) -> None:
         """Whoever runs now has others who want a turn: it is given time slices (`check_slicing`)."""
-        self._kernel.signal_work = True
-        if self._kernel.current.blocked_call is None:
-            self._kernel.account.settle()
+        kernel = self._kernel
+        kernel.signal_work = True
+        account = kernel.account
+        if not account.asked and kernel.current.blocked_call is None and account.read() - account.since_ns > SLICE_NS:
+            account.settle()
 
     def requeue(self, task: Task) -> None:
         """Whoever ran gives up the CPU: at the end of its slice a SCHED_FIFO task stays the first of its priority."""
