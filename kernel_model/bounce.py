@@ -77,9 +77,14 @@ class BounceOptions(NamedTuple):
         return self.handler == "userspace"
 
     @property
+    def scratch_bytes(self) -> int:
+        """What the handler has to itself behind a frame on the stack."""
+        return SCRATCH_BYTES if self.serves else 0
+
+    @property
     def size_bytes(self) -> int:
         """What a bounce writes or may write on the user's stack: the frame, and what the handler needs behind it."""
-        return FRAME_BYTES + SCRATCH_BYTES if self.serves else FRAME_BYTES
+        return FRAME_BYTES + self.scratch_bytes
 
 
 class NoSuchBounce(Exception):

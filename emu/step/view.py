@@ -349,13 +349,20 @@ class View:
     def _below(self, bounce: Bounce) -> str:
         if not self._on_stack(bounce):
             return "in a page of the task's own"
-        red_zone = self._kernel.arch.RED_ZONE_BYTES
-        slack = bounce.words[1] - bounce.frame - FRAME_BYTES - red_zone
-        parts = [f"{red_zone} of red zone"] + [f"{slack} of slack"] * bool(slack)
+        red_zone, scratch = self._kernel.arch.RED_ZONE_BYTES, self._scratch_bytes
+        slack = bounce.words[1] - bounce.frame - FRAME_BYTES - red_zone - scratch
+        parts = [f"{red_zone} of red zone"]
+        parts += [f"{scratch} of the handler's"] * bool(scratch) + [f"{slack} of slack"] * bool(slack)
         return f"{bounce.words[1] - bounce.frame} below sp ({' and '.join(parts)} above it)"
 
     def _on_stack(self, bounce: Bounce) -> bool:
-        return 0 <= bounce.words[1] - bounce.frame <= self._kernel.arch.RED_ZONE_BYTES + FRAME_BYTES + 16
+        most = self._kernel.arch.RED_ZONE_BYTES + self._scratch_bytes + FRAME_BYTES + 16
+        return 0 <= bounce.words[1] - bounce.frame <= most
+
+    @property
+    def _scratch_bytes(self) -> int:
+        options = self._kernel.bounce
+        return 0 if options is None else options.scratch_bytes
 
     def stack(self, count: int) -> list[str]:
         """The stack, high addresses first as it is drawn everywhere; the frame of a bounce with what is around it."""
@@ -372,10 +379,12 @@ class View:
             lines = ["the frame, in a page of the task's own:", *self._words(bounce.frame, 4, labels)]
             return [*lines, "the program's stack, untouched:", *self._words(sp, count, {sp: f"<- {session.style.sp}"})]
         old_sp = bounce.words[1]
-        red_zone = self._kernel.arch.RED_ZONE_BYTES
-        slack = old_sp - bounce.frame - FRAME_BYTES - red_zone
+        red_zone, scratch = self._kernel.arch.RED_ZONE_BYTES, self._scratch_bytes
+        slack = old_sp - bounce.frame - FRAME_BYTES - red_zone - scratch
         lines = self._words(old_sp, count, {old_sp: f"<- {session.style.sp} before the bounce"})
         lines.append(self._note(f"~ red zone: {red_zone} bytes that are the program's"))
+        if scratch:
+            lines.append(self._note(f"~ scratch: {scratch} bytes that are the handler's"))
         if slack:
             lines.append(self._note(f"~ slack: {slack} bytes, so that the frame is aligned to 16"))
         return lines + self._words(bounce.frame, 4, labels)

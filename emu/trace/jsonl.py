@@ -72,6 +72,7 @@ class JsonTeller:
                 "in": "task-page" if story.in_task_page else "stack",
                 "words": _words(story.words),
                 "red_zone_bytes": 0 if story.in_task_page else story.red_zone_bytes,
+                "scratch_bytes": 0 if story.in_task_page else story.scratch_bytes,
                 "alignment_bytes": story.alignment_bytes,
             }
         if story.kind == "bounce":

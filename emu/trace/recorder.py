@@ -207,6 +207,7 @@ class Recorder:
                 story.compared = site + self._arch.SYSCALL_INSTRUCTION_BYTES
             story.in_task_page = options.in_task_page
             story.red_zone_bytes = self._arch.RED_ZONE_BYTES
+            story.scratch_bytes = options.scratch_bytes
         return story
 
     def _bounced(self, event: Bounced) -> None:

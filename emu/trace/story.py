@@ -80,6 +80,8 @@ class Story:
     """The frame as it was pushed."""
     in_task_page: bool = False
     red_zone_bytes: int = 0
+    scratch_bytes: int = 0
+    """What the handler has to itself behind the frame."""
     return_place: Place | None = None
     """What the frame's third word points to."""
     handler: Place | None = None
@@ -119,4 +121,6 @@ class Story:
     @property
     def alignment_bytes(self) -> int:
         """What is left out below the red zone so that the frame is aligned."""
-        return self.stack_bytes and self.stack_bytes - self.red_zone_bytes - 8 * len(self.words)
+        return self.stack_bytes and (
+            self.stack_bytes - self.red_zone_bytes - self.scratch_bytes - 8 * len(self.words)
+        )

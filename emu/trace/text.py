@@ -142,6 +142,8 @@ class TextTeller:
             lines = self._labelled("frame", "in the task's own page; the user's stack is not touched")
         else:
             parts = f"{sp} {words[1]:#x} - {story.red_zone_bytes} (red zone) - {8 * len(words)} (frame)"
+            if story.scratch_bytes:
+                parts += f" - {story.scratch_bytes} (the handler's)"
             if story.alignment_bytes:
                 parts += f" - {story.alignment_bytes} (alignment)"
             lines = self._labelled("frame", parts)

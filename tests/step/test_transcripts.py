@@ -32,6 +32,7 @@ CASES = {
         (), None, "break main\nc\nbounce\nstack\nregisters\ninfo\nstep\n"
         "expect number == __NR_getppid | redirect\nbt\nfinish\nexpect result == 0\ninfo\ndisassemble\ncontinue\n"),
     "task_page": Case(("--bounce-frame", "task-page"), None, "bounce\ninfo\nstack 2\nstep\nnext\ninfo\n"),
+    "userspace": Case(("--vdso", "userspace"), None, "bounce\ninfo\nstack 2\nstep\nnext\ninfo\n"),
     "bare": Case(
         ("--abi", "bare"), None, "bounce\nuntil getppid\nstep\nstep\nbreak syscall getppid\nc\nc\n"),
     "next": Case(
