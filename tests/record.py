@@ -1,4 +1,4 @@
-"""Write the reference files of the guests: what native Linux says. Run on x86-64: python tests/record.py
+"""Write the reference files of the guests: what native Linux says. Run on x86-64: python tests/record.py [area/name ...]
 
 Guests for AArch64 alone are recorded under qemu-user, and looked at by a person before they are committed;
 those that only make sense on our machine keep the file that a person wrote.
@@ -6,6 +6,7 @@ those that only make sense on our machine keep the file that a person wrote.
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -26,9 +27,15 @@ def _record(guest: Guest) -> Outcome | None:
 
 
 def main() -> int:
-    """Record each guest that this host can run."""
+    """Record each guest that this host can run, or those that are named."""
+    parser = argparse.ArgumentParser(description="Write the reference files of the guests.")
+    parser.add_argument("names", nargs="*", metavar="area/name", help="all when left out")
+    names = parser.parse_args().names
+    guests = [guest for guest in discover() if not names or guest.id in names]
+    if unknown := set(names) - {guest.id for guest in guests}:
+        parser.error(f"no such guest: {', '.join(sorted(unknown))}")
     bad = 0
-    for guest in build_all(discover()):
+    for guest in build_all(guests):
         seen = _record(guest)
         if seen is None:
             continue
