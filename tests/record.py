@@ -1,4 +1,6 @@
-"""Write the reference files of the guests: what native Linux says. Run on x86-64: python tests/record.py [area/name ...]
+"""Write the reference files of the guests: what native Linux says.
+
+Run on x86-64: python tests/record.py [area/name ...]
 
 Guests for AArch64 alone are recorded under qemu-user, and looked at by a person before they are committed;
 those that only make sense on our machine keep the file that a person wrote.
