@@ -200,10 +200,11 @@ static void time_of_day(void)
     WANT(timeofday(0, 0), 0);
 }
 
+/* It tells the second of the last tick, while musl's time() looks at the fine clock: for some ms it is one behind. */
 static void check_time(time_function *clock)
 {
     time_t stored = 0, before = time(0), told = clock(&stored);
-    HOLDS(told == stored && before <= told && told <= time(0));
+    HOLDS(told == stored && before - 1 <= told && told <= time(0));
     HOLDS(clock(0) >= told);
 }
 
