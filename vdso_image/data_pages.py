@@ -72,6 +72,17 @@ _TASK_FIELDS: Final = (
     Field("ppid", "i", "getppid"),
 )
 """The order of the slides' `struct vdso_per_cpu_data`."""
+ANSWERS: Final = {
+    "getpid": "pid",
+    "gettid": "tid",
+    "getppid": "ppid",
+    "getuid": "uid",
+    "geteuid": "euid",
+    "getgid": "gid",
+    "getegid": "egid",
+}
+"""Calls without arguments, each with the field that is all of its answer: what reads them is written once
+(`.answers` in the sources). getcpu answers with two, through pointers."""
 
 PER_CPU: Final = DataLayout("vdso_per_cpu_data", "[vcpu]", _TASK_FIELDS)
 """One for each logical CPU, about the task that runs there; all address spaces show the same page."""

@@ -21,6 +21,8 @@ the directives below. Upper-case names are numbers (`vdso_image.constants`); `vv
     .finish [SAVED] [at=N]  from here on it ends the bounce, whose result is there; the frame is at SP + N, or SP
     .routines NAME          for each number up to `LAST_SERVED` two bytes in .rodata: where its routine is, counted
                             from the function's label `userspace_plain` (`vdso_image.served`)
+    .answers                the lines up to `.endanswers` once for each call of `vdso_image.data_pages.ANSWERS`, with
+                            its name for \\call and, in upper case, its field for \\FIELD
     .glue                   the routines of `vdso_image.served` that make one call of other arguments
 """
 
@@ -32,6 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vdso_image.constants import bit_tables, constants
+from vdso_image.data_pages import ANSWERS
 from vdso_image.served import glue_lines, routine_of
 
 if TYPE_CHECKING:
@@ -107,6 +110,8 @@ class _Reader:
         self._restart: tuple[str, int] | None = None
         self._again_from: int | None = None
         self._undo: tuple[str, int, str] | None = None
+        self._template: list[str] | None = None
+        """The lines since `.answers`."""
         self._fill = FILL[arch]
         self._directives: dict[str, Callable[..., None]] = {
             ".align": self._align,
@@ -125,6 +130,8 @@ class _Reader:
             ".finish": self._finish,
             ".routines": self._routines,
             ".glue": self._glue,
+            ".answers": self._answers,
+            ".endanswers": self._end_answers,
         }
 
     def mark(self) -> int:
@@ -138,6 +145,9 @@ class _Reader:
         """Take one line."""
         code, _, remark = (part.strip() for part in text.partition("//"))
         if not code:
+            return
+        if self._template is not None and code != ".endanswers":
+            self._template.append(text)
             return
         if code.startswith("."):
             word, *values = code.split()
@@ -155,6 +165,8 @@ class _Reader:
         """A file ends."""
         if self._func is not None or self._restart is not None or self._again_from is not None:
             raise SourceError("the file ends inside a function")
+        if self._template is not None:
+            raise SourceError("the file ends before .endanswers")
 
     def _instruction(self, code: str, remark: str) -> None:
         if not remark:
@@ -253,6 +265,17 @@ class _Reader:
     def _glue(self) -> None:
         for text in glue_lines(self.program.arch):
             self.line(text)
+
+    def _answers(self) -> None:
+        self._template = []
+
+    def _end_answers(self) -> None:
+        if self._template is None:
+            raise SourceError(".endanswers without .answers")
+        lines, self._template = self._template, None
+        for call, field_name in ANSWERS.items():
+            for text in lines:
+                self.line(text.replace("\\call", call).replace("\\FIELD", field_name.upper()))
 
     def _bits(self, name: str, count: str, table: str) -> None:
         value = sum(1 << bit for bit in self._tables[table])

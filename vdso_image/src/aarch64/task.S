@@ -5,138 +5,32 @@
 // there would read what is another task's by then, so the kernel makes it begin again. Nothing there may change what
 // the beginning needs.
 
-// pid_t __kernel_getpid(void)
+// pid_t, uid_t, gid_t __kernel_NAME(void), for each field that is the whole answer of a call
+    .answers
     .align 16
-    .func __kernel_getpid UABI_1
+    .func __kernel_\call UABI_1
     .again
     mrs x1, tpidrro_el0             // where this task's data are, counted down from the [vvar] page
-    and x1, x1, #DATA_MASK       // what lies above belongs to others
-    cbz x1, getpid_call             // nowhere
+    and x1, x1, #DATA_MASK          // what lies above belongs to others
+    cbz x1, \call_call              // nowhere
     adr x2, vvar                    // the page
     sub x2, x2, x1                  // the task's data
-    ldr w0, [x2, #DATA_PID]         // one load: the whole answer
+    ldr w0, [x2, #DATA_\FIELD]    // one load: the whole answer
     .done
     ret                             // done without a call
-getpid_call:
-    mov x8, #NR_getpid         // the kernel knows
+\call_call:
+    mov x8, #NR_\call               // the kernel knows
     svc #0                          // a real call
     ret                             // with the kernel's answer
     .endfunc
-
-// pid_t __kernel_gettid(void)
-    .align 16
-    .func __kernel_gettid UABI_1
-    .again
-    mrs x1, tpidrro_el0             // where this task's data are, counted down from the [vvar] page
-    and x1, x1, #DATA_MASK       // what lies above belongs to others
-    cbz x1, gettid_call             // nowhere
-    adr x2, vvar                    // the page
-    sub x2, x2, x1                  // the task's data
-    ldr w0, [x2, #DATA_TID]         // one load: the whole answer
-    .done
-    ret                             // done without a call
-gettid_call:
-    mov x8, #NR_gettid         // the kernel knows
-    svc #0                          // a real call
-    ret                             // with the kernel's answer
-    .endfunc
-
-// pid_t __kernel_getppid(void)
-    .align 16
-    .func __kernel_getppid UABI_1
-    .again
-    mrs x1, tpidrro_el0             // where this task's data are, counted down from the [vvar] page
-    and x1, x1, #DATA_MASK       // what lies above belongs to others
-    cbz x1, getppid_call             // nowhere
-    adr x2, vvar                    // the page
-    sub x2, x2, x1                  // the task's data
-    ldr w0, [x2, #DATA_PPID]        // one load: the whole answer
-    .done
-    ret                             // done without a call
-getppid_call:
-    mov x8, #NR_getppid        // the kernel knows
-    svc #0                          // a real call
-    ret                             // with the kernel's answer
-    .endfunc
-
-// uid_t __kernel_getuid(void)
-    .align 16
-    .func __kernel_getuid UABI_1
-    .again
-    mrs x1, tpidrro_el0             // where this task's data are, counted down from the [vvar] page
-    and x1, x1, #DATA_MASK       // what lies above belongs to others
-    cbz x1, getuid_call             // nowhere
-    adr x2, vvar                    // the page
-    sub x2, x2, x1                  // the task's data
-    ldr w0, [x2, #DATA_UID]         // one load: the whole answer
-    .done
-    ret                             // done without a call
-getuid_call:
-    mov x8, #NR_getuid         // the kernel knows
-    svc #0                          // a real call
-    ret                             // with the kernel's answer
-    .endfunc
-
-// uid_t __kernel_geteuid(void)
-    .align 16
-    .func __kernel_geteuid UABI_1
-    .again
-    mrs x1, tpidrro_el0             // where this task's data are, counted down from the [vvar] page
-    and x1, x1, #DATA_MASK       // what lies above belongs to others
-    cbz x1, geteuid_call             // nowhere
-    adr x2, vvar                    // the page
-    sub x2, x2, x1                  // the task's data
-    ldr w0, [x2, #DATA_EUID]        // one load: the whole answer
-    .done
-    ret                             // done without a call
-geteuid_call:
-    mov x8, #NR_geteuid        // the kernel knows
-    svc #0                          // a real call
-    ret                             // with the kernel's answer
-    .endfunc
-
-// gid_t __kernel_getgid(void)
-    .align 16
-    .func __kernel_getgid UABI_1
-    .again
-    mrs x1, tpidrro_el0             // where this task's data are, counted down from the [vvar] page
-    and x1, x1, #DATA_MASK       // what lies above belongs to others
-    cbz x1, getgid_call             // nowhere
-    adr x2, vvar                    // the page
-    sub x2, x2, x1                  // the task's data
-    ldr w0, [x2, #DATA_GID]         // one load: the whole answer
-    .done
-    ret                             // done without a call
-getgid_call:
-    mov x8, #NR_getgid         // the kernel knows
-    svc #0                          // a real call
-    ret                             // with the kernel's answer
-    .endfunc
-
-// gid_t __kernel_getegid(void)
-    .align 16
-    .func __kernel_getegid UABI_1
-    .again
-    mrs x1, tpidrro_el0             // where this task's data are, counted down from the [vvar] page
-    and x1, x1, #DATA_MASK       // what lies above belongs to others
-    cbz x1, getegid_call             // nowhere
-    adr x2, vvar                    // the page
-    sub x2, x2, x1                  // the task's data
-    ldr w0, [x2, #DATA_EGID]        // one load: the whole answer
-    .done
-    ret                             // done without a call
-getegid_call:
-    mov x8, #NR_getegid        // the kernel knows
-    svc #0                          // a real call
-    ret                             // with the kernel's answer
-    .endfunc
+    .endanswers
 
 // int __kernel_getcpu(unsigned *cpu, unsigned *node, void *unused): all may be null. Linux has no such function here.
     .align 16
     .func __kernel_getcpu UABI_1
     .again
     mrs x3, tpidrro_el0             // where this task's data are, counted down from the [vvar] page
-    and x3, x3, #DATA_MASK       // what lies above belongs to others
+    and x3, x3, #DATA_MASK          // what lies above belongs to others
     adr x2, vvar                    // the page
     cbz x3, getcpu_vvar             // nowhere: the page itself knows the CPU
     sub x2, x2, x3                  // the task's data

@@ -5,145 +5,27 @@
 // there would read what is another task's by then, so the kernel makes it begin again. Nothing there may change what
 // the beginning needs.
 
-// pid_t __kernel_getpid(void)
+// pid_t, uid_t, gid_t __kernel_NAME(void), for each field that is the whole answer of a call
+    .answers
     .align 16
-    .func __kernel_getpid UABI_1
+    .func __kernel_\call UABI_1
     .again
     mov ecx, DATA_SELECTOR          // the descriptor whose limit tells where this task's data are
     xor eax, eax                    // nowhere, if there is no such descriptor
     lsl eax, ecx                    // counted down from the [vvar] page
     test eax, eax                   // anywhere?
-    je getpid_call                   // no
+    je \call_call                   // no
     lea rcx, [rip + vvar]           // the page
     sub rcx, rax                    // the task's data
-    mov eax, dword ptr [rcx + DATA_PID] // one load: the whole answer
+    mov eax, dword ptr [rcx + DATA_\FIELD] // one load: the whole answer
     .done
     ret                             // done without a call
-getpid_call:
-    mov eax, NR_getpid            // the kernel knows
+\call_call:
+    mov eax, NR_\call               // the kernel knows
     syscall                         // a real call
     ret                             // with the kernel's answer
     .endfunc
-
-// pid_t __kernel_gettid(void)
-    .align 16
-    .func __kernel_gettid UABI_1
-    .again
-    mov ecx, DATA_SELECTOR          // the descriptor whose limit tells where this task's data are
-    xor eax, eax                    // nowhere, if there is no such descriptor
-    lsl eax, ecx                    // counted down from the [vvar] page
-    test eax, eax                   // anywhere?
-    je gettid_call                   // no
-    lea rcx, [rip + vvar]           // the page
-    sub rcx, rax                    // the task's data
-    mov eax, dword ptr [rcx + DATA_TID] // one load: the whole answer
-    .done
-    ret                             // done without a call
-gettid_call:
-    mov eax, NR_gettid            // the kernel knows
-    syscall                         // a real call
-    ret                             // with the kernel's answer
-    .endfunc
-
-// pid_t __kernel_getppid(void)
-    .align 16
-    .func __kernel_getppid UABI_1
-    .again
-    mov ecx, DATA_SELECTOR          // the descriptor whose limit tells where this task's data are
-    xor eax, eax                    // nowhere, if there is no such descriptor
-    lsl eax, ecx                    // counted down from the [vvar] page
-    test eax, eax                   // anywhere?
-    je getppid_call                  // no
-    lea rcx, [rip + vvar]           // the page
-    sub rcx, rax                    // the task's data
-    mov eax, dword ptr [rcx + DATA_PPID] // one load: the whole answer
-    .done
-    ret                             // done without a call
-getppid_call:
-    mov eax, NR_getppid           // the kernel knows
-    syscall                         // a real call
-    ret                             // with the kernel's answer
-    .endfunc
-
-// uid_t __kernel_getuid(void)
-    .align 16
-    .func __kernel_getuid UABI_1
-    .again
-    mov ecx, DATA_SELECTOR          // the descriptor whose limit tells where this task's data are
-    xor eax, eax                    // nowhere, if there is no such descriptor
-    lsl eax, ecx                    // counted down from the [vvar] page
-    test eax, eax                   // anywhere?
-    je getuid_call                   // no
-    lea rcx, [rip + vvar]           // the page
-    sub rcx, rax                    // the task's data
-    mov eax, dword ptr [rcx + DATA_UID] // one load: the whole answer
-    .done
-    ret                             // done without a call
-getuid_call:
-    mov eax, NR_getuid            // the kernel knows
-    syscall                         // a real call
-    ret                             // with the kernel's answer
-    .endfunc
-
-// uid_t __kernel_geteuid(void)
-    .align 16
-    .func __kernel_geteuid UABI_1
-    .again
-    mov ecx, DATA_SELECTOR          // the descriptor whose limit tells where this task's data are
-    xor eax, eax                    // nowhere, if there is no such descriptor
-    lsl eax, ecx                    // counted down from the [vvar] page
-    test eax, eax                   // anywhere?
-    je geteuid_call                  // no
-    lea rcx, [rip + vvar]           // the page
-    sub rcx, rax                    // the task's data
-    mov eax, dword ptr [rcx + DATA_EUID] // one load: the whole answer
-    .done
-    ret                             // done without a call
-geteuid_call:
-    mov eax, NR_geteuid           // the kernel knows
-    syscall                         // a real call
-    ret                             // with the kernel's answer
-    .endfunc
-
-// gid_t __kernel_getgid(void)
-    .align 16
-    .func __kernel_getgid UABI_1
-    .again
-    mov ecx, DATA_SELECTOR          // the descriptor whose limit tells where this task's data are
-    xor eax, eax                    // nowhere, if there is no such descriptor
-    lsl eax, ecx                    // counted down from the [vvar] page
-    test eax, eax                   // anywhere?
-    je getgid_call                   // no
-    lea rcx, [rip + vvar]           // the page
-    sub rcx, rax                    // the task's data
-    mov eax, dword ptr [rcx + DATA_GID] // one load: the whole answer
-    .done
-    ret                             // done without a call
-getgid_call:
-    mov eax, NR_getgid            // the kernel knows
-    syscall                         // a real call
-    ret                             // with the kernel's answer
-    .endfunc
-
-// gid_t __kernel_getegid(void)
-    .align 16
-    .func __kernel_getegid UABI_1
-    .again
-    mov ecx, DATA_SELECTOR          // the descriptor whose limit tells where this task's data are
-    xor eax, eax                    // nowhere, if there is no such descriptor
-    lsl eax, ecx                    // counted down from the [vvar] page
-    test eax, eax                   // anywhere?
-    je getegid_call                  // no
-    lea rcx, [rip + vvar]           // the page
-    sub rcx, rax                    // the task's data
-    mov eax, dword ptr [rcx + DATA_EGID] // one load: the whole answer
-    .done
-    ret                             // done without a call
-getegid_call:
-    mov eax, NR_getegid           // the kernel knows
-    syscall                         // a real call
-    ret                             // with the kernel's answer
-    .endfunc
+    .endanswers
 
 // long __vdso_getcpu(unsigned *cpu, unsigned *node, void *unused): all may be null
     .align 16
