@@ -41,7 +41,9 @@ _WNOTHREAD, _WALL, _WCLONE = 0x2000_0000, 0x4000_0000, 0x8000_0000
 _WAIT_OPTIONS: Final = WNOHANG | WUNTRACED | WCONTINUED | _WNOTHREAD | _WALL | _WCLONE
 _P_ALL, _P_PID, _P_PGID, _P_PIDFD = 0, 1, 2, 3
 _STATUS: Final = Struct("<I")
-_SIGINFO: Final = Struct("<iiiiiIi100x")
+_INFO_HEAD: Final = Struct("<iii")
+_INFO_CHILD: Final = Struct("<iIi")
+_INFO_CHILD_AT: Final = 16
 # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size,
 # cgroup
 _CLONE_ARGS: Final = Struct("<11Q")
@@ -245,7 +247,42 @@ def sys_wait4(task: Task, pid: Pid, status: WaitStatus, options: WaitOptions, ru
 
 @syscall()
 def sys_waitid(task: Task, which: IdType, pid: Pid, info: OutSigInfo, options: WaitOptions, rusage: Rusage) -> int:
-    """waitid(2)."""
+    """waitid(2). `info` is written whatever comes of the call, with zeros where there is nothing to tell."""
+
+    def nothing_to_tell(error: int) -> int:
+        if info:
+            _tell_info(task, info, (0, 0, 0), (0, 0, 0))
+        if error:
+            raise SyscallError(error)
+        return 0
+
+    try:
+        news = _kernel_waitid(task, which, pid, options)
+    except SyscallError as failure:
+        return nothing_to_tell(failure.errno)
+    except Blocked as blocked:
+        blocked.on_signal = lambda: nothing_to_tell(errno.ERESTARTSYS)
+        raise
+    if news is None:
+        return nothing_to_tell(0)
+    child = news.child
+    if not options & WNOWAIT:
+        _heard(task, news)
+    if rusage:
+        _tell_usage(task, rusage, child)
+    if info:
+        _tell_info(task, info, (SIGCHLD, 0, news.code), (child.tgid, child.cred.uid, news.value))
+    return 0
+
+
+def _tell_info(task: Task, info: UserPtr, head: tuple[int, int, int], child: tuple[int, int, int]) -> None:
+    """Write si_signo, si_errno and si_code, and si_pid, si_uid and si_status; the rest of the structure stays."""
+    put_user(task.mm, info, _INFO_HEAD, *head)
+    put_user(task.mm, info + _INFO_CHILD_AT, _INFO_CHILD, *child)
+
+
+def _kernel_waitid(task: Task, which: int, pid: int, options: int) -> _News | None:
+    """kernel/exit.c:kernel_waitid_prepare()."""
     allowed = _WAIT_OPTIONS | WEXITED | WNOWAIT
     if options & 0xFFFF_FFFF & ~allowed or not options & (WEXITED | WUNTRACED | WCONTINUED):
         raise SyscallError(errno.EINVAL)
@@ -256,17 +293,5 @@ def sys_waitid(task: Task, which: IdType, pid: Pid, info: OutSigInfo, options: W
     ):
         raise SyscallError(errno.EINVAL)
     if which == _P_PIDFD:
-        news = _wait_by_pidfd(task, pid, options)
-    else:
-        news = _wait(task, which, pid or task.signal.pgrp, options)
-    fields = (0, 0, 0, 0, 0, 0, 0)
-    if news is not None:
-        child = news.child
-        fields = (SIGCHLD, 0, news.code, 0, child.tgid, child.cred.uid, news.value)
-        if not options & WNOWAIT:
-            _heard(task, news)
-    if info:
-        put_user(task.mm, info, _SIGINFO, *fields)
-    if rusage and news is not None:
-        _tell_usage(task, rusage, news.child)
-    return 0
+        return _wait_by_pidfd(task, pid, options)
+    return _wait(task, which, pid or task.signal.pgrp, options)
