@@ -55,7 +55,7 @@ def make_first_task(kernel: Kernel) -> Task:
     kernel.tasks[task.pid] = task
     count_task(task)
     kernel.current = task
-    kernel.last_pid = kernel.init_tgid = task.pid
+    kernel.init_pid_ns.last_pid = kernel.init_tgid = task.pid
     return task
 
 

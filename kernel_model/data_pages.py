@@ -29,8 +29,8 @@ VTHREAD_FLAGS: Final = VCPU_FLAGS | VM_DONTCOPY
 THREAD_PAGES: Final = 16
 """Room in `[vthread]`; frames are there once a thread needs them."""
 _VALUES: Final = {
-    "cpu": "cpu", "node": "numa_node", "pid": "tgid", "tid": "pid", "uid": "cred.uid", "euid": "cred.euid",
-    "gid": "cred.gid", "egid": "cred.egid", "ppid": "signal.parent_tgid",
+    "cpu": "cpu", "node": "numa_node", "pid": "tgid_vnr", "tid": "pid_vnr", "uid": "cred.uid", "euid": "cred.euid",
+    "gid": "cred.gid", "egid": "cred.egid", "ppid": "signal.parent_vnr",
 }  # fmt: skip
 """Where a task has what a field of that name tells."""
 

@@ -297,6 +297,10 @@ def _bprm_execve(task: Task, bprm: Binprm, *, first: bool = False) -> None:
         dumpable = _is_readable(task, bprm.file) and (interpreter_file is None or _is_readable(task, interpreter_file))
         image = Image(bprm.file, plan, interpreter_file, interpreter)
         mm = _begin_new_exec(task, bprm, dumpable=dumpable)
+        if task.nsproxy.time_ns is not task.nsproxy.time_ns_for_children:
+            from kernel_model.ns.time import exec_task_namespaces
+
+            exec_task_namespaces(task)
         try:
             start = map_image(task, mm, image, bprm.filename, bprm.argv, bprm.envp, secure=bprm.secureexec)
         except SyscallError as error:

@@ -88,7 +88,7 @@ def map_image(
     if pc >= arch.TASK_SIZE:
         raise SyscallError(errno.EINVAL)
     if task.kernel.vdso is not None:
-        task.kernel.vdso.map_into(mm)
+        task.kernel.vdso.map_into(mm, task.nsproxy.time_ns)
     bounce = task.kernel.bounce
     if bounce is not None and bounce.in_task_page:
         from kernel_model.task_page import map_task_page

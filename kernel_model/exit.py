@@ -11,8 +11,9 @@ from kernel_model.cputime import exit_task, leave_mm, process_usage
 from kernel_model.events import TaskExited
 from kernel_model.futex import exit_robust_list, futex_key
 from kernel_model.mm.uaccess import put_user
+from kernel_model.ns.pid import free_pid, pid_vnr, release_pids
 from kernel_model.signal.send import send_signal
-from kernel_model.signal.sighand import SigInfo
+from kernel_model.signal.sighand import SigAction, SigInfo
 from kernel_model.types import SyscallError, UserPtr
 from kernel_model.ucounts import uncount_task
 
@@ -55,6 +56,8 @@ def do_exit(task: Task, code: int) -> None:
     if task.pid != task.tgid:
         del kernel.tasks[task.pid]
         uncount_task(task)
+        if kernel.ns_of_pid:
+            release_pids(task)
     if task.seccomp is not None:
         from kernel_model.seccomp.filter import seccomp_filter_release
 
@@ -87,8 +90,10 @@ def kill_other_threads(task: Task) -> None:
         uncount_task(kernel.tasks[task.tgid])  # the old leader; what is pending for the process is the new one's
         task.signal.shared_pending.charge(task.ucounts)
         kernel.tasks.pop(task.pid, None)
-        task.pid = task.tgid
+        number, task.pid, task.pid_vnr = task.pid, task.tgid, task.tgid_vnr
         kernel.tasks[task.pid] = task
+        if number in kernel.ns_of_pid:
+            free_pid(kernel, number)
 
 
 def threads_of(task: Task) -> list[Task]:
@@ -142,6 +147,8 @@ def _group_is_gone(task: Task) -> None:
     if tgid == kernel.init_tgid:
         _end_machine(kernel)
         return
+    if tgid == task.pid_ns.child_reaper:
+        _zap_pid_ns_processes(leader)
     pgrps = set()  # those to which the task, or its being a parent, was a connection (kill_orphaned_pgrp())
     parent = kernel.tasks.get(task.signal.parent_tgid)
     if parent is not None and _connects(task, parent):
@@ -150,6 +157,7 @@ def _group_is_gone(task: Task) -> None:
     for pid in list(task.signal.children):
         child = kernel.tasks[pid]
         child.signal.parent_tgid = reaper.tgid
+        child.signal.parent_vnr = child.pid_ns.nr(reaper.tgid)
         if kernel.data_pages is not None:
             for thread in threads_of(child):
                 kernel.data_pages.changed(thread)
@@ -175,16 +183,34 @@ def _connects(child: Task, parent: Task) -> bool:
 
 
 def _find_new_reaper(task: Task) -> int:
-    """Whose children those of a process become that is gone: its nearest ancestor's that wants them
-    (PR_SET_CHILD_SUBREAPER), or the first process's.
+    """Whose children those of a process become that is gone: its nearest ancestor's in its pid namespace that wants
+    them (PR_SET_CHILD_SUBREAPER), or the first process's.
     """
     kernel = task.kernel
+    first = task.pid_ns.child_reaper or kernel.init_tgid
     ancestor = kernel.tasks.get(task.signal.parent_tgid)
-    while ancestor is not None and ancestor.tgid != kernel.init_tgid:
+    while ancestor is not None and ancestor.tgid != kernel.init_tgid and ancestor.pid_ns.level == task.pid_ns.level:
         if ancestor.signal.is_child_subreaper and ancestor.signal.threads:
             return ancestor.tgid
         ancestor = kernel.tasks.get(ancestor.signal.parent_tgid)
-    return kernel.init_tgid
+    return first
+
+
+def _zap_pid_ns_processes(leader: Task) -> None:
+    """The first process of a pid namespace has gone, and all others of it with it; it reaps those that are its own.
+
+    kernel/pid_namespace.c:zap_pid_ns_processes().
+    """
+    # QUIRK: The first process of a pid namespace ends without waiting until others outside have reaped what was theirs.
+    ns, tasks = leader.pid_ns, leader.kernel.tasks
+    ns.adding = False
+    leader.sighand.action[SIGCHLD] = SigAction(SIG_IGN)
+    for number in list(ns.local_of):
+        task = tasks.get(number)
+        if task is not None and task.exit_code is None and task.signal is not leader.signal:
+            exit_group(task, SIGKILL)
+    for pid in list(leader.signal.children):
+        release_task(tasks[pid])
 
 
 def _end_machine(kernel: Kernel) -> None:
@@ -211,7 +237,7 @@ def _tell_parent(leader: Task, code: int) -> None:
         release_task(leader)
         return
     signal = leader.signal.exit_signal
-    info = _child_info(leader, code)
+    info = _child_info(leader, parent, code)
     if signal == SIGCHLD:
         action = parent.sighand.get(SIGCHLD)
         if action.handler == SIG_IGN or action.flags & SA_NOCLDWAIT:
@@ -235,6 +261,8 @@ def release_task(leader: Task) -> None:
     tasks = leader.kernel.tasks
     if tasks.pop(leader.pid, None) is not None:
         uncount_task(leader)
+        if leader.kernel.ns_of_pid:
+            release_pids(leader)
     if leader.kernel.pidfds:
         _wake_pidfds(leader)
     parent = tasks.get(leader.signal.parent_tgid)
@@ -250,12 +278,12 @@ def child_code(code: int) -> tuple[int, int]:
     return CLD_EXITED, code >> 8
 
 
-def _child_info(leader: Task, code: int) -> SigInfo:
-    """The siginfo of a child's end."""
+def _child_info(leader: Task, parent: Task, code: int) -> SigInfo:
+    """The siginfo of a child's end, with numbers as its parent sees them."""
     cld, status = child_code(code)
     usage = process_usage(leader.kernel, leader.signal)
     fields = (
-        ("pid", leader.tgid), ("uid", leader.cred.uid), ("status", status),
+        ("pid", pid_vnr(parent, leader.tgid)), ("uid", leader.cred.uid), ("status", status),
         ("utime", usage.utime_ns // NS_PER_TICK), ("stime", usage.stime_ns // NS_PER_TICK),
     )  # fmt: skip
     return SigInfo(leader.signal.exit_signal or SIGCHLD, cld, 0, fields)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from contextlib import suppress
 from struct import Struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from kernel_model.abi import errno
 from kernel_model.abi.fcntl import O_CLOEXEC
@@ -14,14 +14,13 @@ from kernel_model.abi.signal import SS_DISABLE
 from kernel_model.abi.time import CLOCK_BOOTTIME
 from kernel_model.cred import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
 from kernel_model.mm.uaccess import put_user
+from kernel_model.ns.nsproxy import ALL_KINDS, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER
+from kernel_model.ns.pid import alloc_pid, attach_pid
 from kernel_model.signal.sighand import PendingSignals, SigAltStack, SighandStruct, SignalStruct
 from kernel_model.task import FsStruct, Rseq, SchedEntity, Task
 from kernel_model.types import SyscallError, UserPtr
 from kernel_model.ucounts import count_task
 from kernel_model.wait import WaitQueue
-
-if TYPE_CHECKING:
-    from kernel_model.kernel import Kernel
 
 # include/uapi/linux/sched.h
 CSIGNAL: Final = 0xFF
@@ -33,19 +32,13 @@ CLONE_PIDFD: Final = 0x1000
 CLONE_VFORK: Final = 0x4000
 CLONE_PARENT: Final = 0x8000
 CLONE_THREAD: Final = 0x10000
-CLONE_NEWNS: Final = 0x20000
 CLONE_DETACHED: Final = 0x40_0000
-CLONE_NEWUSER: Final = 0x1000_0000
-CLONE_NEWPID: Final = 0x2000_0000
 CLONE_SETTLS: Final = 0x80000
 CLONE_PARENT_SETTID: Final = 0x100000
 CLONE_CHILD_CLEARTID: Final = 0x200000
 CLONE_CHILD_SETTID: Final = 0x1000000
 CLONE_CLEAR_SIGHAND: Final = 0x1_0000_0000
 CLONE_INTO_CGROUP: Final = 0x2_0000_0000
-CLONE_NEWTIME: Final = 0x80
-_NAMESPACES: Final = 0x7E02_0080  # NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
-PID_MAX: Final = 4_194_304
 _TID: Final = Struct("<i")
 
 
@@ -59,6 +52,7 @@ class CloneArgs(NamedTuple):
     parent_tid: int = 0
     child_tid: int = 0
     pidfd: int = 0
+    set_tid: tuple[int, ...] = ()
 
 
 def copy_process(task: Task, args: CloneArgs) -> Task:
@@ -72,6 +66,11 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
             raise SyscallError(errno.EAGAIN)
     if len(kernel.tasks) >= kernel.max_threads:
         raise SyscallError(errno.EAGAIN)
+    nsproxy = task.nsproxy
+    if flags & ALL_KINDS or nsproxy.time_ns is not nsproxy.time_ns_for_children:
+        from kernel_model.ns.create import copy_namespaces
+
+        nsproxy = copy_namespaces(task, flags)
     if flags & CLONE_SETTLS and args.tls >= kernel.arch.TLS_END:
         raise SyscallError(errno.EPERM)
     if flags & CLONE_PIDFD:
@@ -81,7 +80,9 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
         kernel.user_pages.read_back(task)
     child = copy.copy(task)
     child.variables = None
-    child.pid = _alloc_pid(kernel)
+    pid_ns = nsproxy.pid_ns_for_children
+    numbers = alloc_pid(kernel, pid_ns, args.set_tid)
+    child.pid, child.pid_vnr, child.pid_ns, child.nsproxy = numbers[0], numbers[-1], pid_ns, nsproxy
     child.cred = task.cred.copy()
     _copy_shared(task, child, flags)
     _copy_signals(task, child, args)
@@ -117,10 +118,16 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
     child.context = _copy_thread(task, args)
     if flags & CLONE_CHILD_SETTID:
         with suppress(SyscallError):
-            put_user(child.mm, UserPtr(args.child_tid), _TID, child.pid)
+            put_user(child.mm, UserPtr(args.child_tid), _TID, child.pid_vnr)
     if flags & CLONE_PARENT_SETTID:
         with suppress(SyscallError):
-            put_user(task.mm, UserPtr(args.parent_tid), _TID, child.pid)
+            put_user(task.mm, UserPtr(args.parent_tid), _TID, numbers[task.pid_ns.level])
+    if pid_ns.parent is not None:
+        attach_pid(child, numbers)
+    if nsproxy.time_ns is not task.nsproxy.time_ns:
+        from kernel_model.ns.time import timens_commit
+
+        timens_commit(child)
     if kernel.data_pages is not None:
         kernel.data_pages.copy_process(task, child)
     if kernel.user_pages is not None:
@@ -157,14 +164,14 @@ def _check(task: Task, args: CloneArgs) -> None:
         (flags & CLONE_FS and flags & (CLONE_NEWNS | CLONE_NEWUSER))
         or (flags & CLONE_THREAD and not flags & CLONE_SIGHAND)
         or (flags & CLONE_SIGHAND and not flags & CLONE_VM)
-        or (flags & CLONE_PARENT and not task.signal.parent_tgid)
-        or (flags & CLONE_THREAD and flags & (CLONE_NEWUSER | CLONE_NEWPID))
+        or (flags & CLONE_PARENT and (not task.signal.parent_tgid or task.signal.unkillable))
+        or (
+            flags & CLONE_THREAD
+            and (flags & (CLONE_NEWUSER | CLONE_NEWPID) or task.pid_ns is not task.nsproxy.pid_ns_for_children)
+        )
         or (flags & CLONE_PIDFD and flags & CLONE_DETACHED)
     ):
         raise SyscallError(errno.EINVAL)
-    if flags & _NAMESPACES:
-        # QUIRK: There are no namespaces: clone with a CLONE_NEW flag fails with EPERM.
-        raise SyscallError(errno.EPERM)
 
 
 def _announce_pidfd(task: Task, args: CloneArgs) -> None:
@@ -179,15 +186,6 @@ def _install_pidfd(task: Task, child: Task, flags: int) -> None:
     from kernel_model.fs.pidfs import PIDFD_THREAD, PidFile
 
     install(task, PidFile(child, PIDFD_THREAD if flags & CLONE_THREAD else 0), O_CLOEXEC)
-
-
-def _alloc_pid(kernel: Kernel) -> int:
-    """The next free pid, going round (kernel/pid.c:alloc_pid())."""
-    for _ in range(PID_MAX):
-        kernel.last_pid = kernel.last_pid + 1 if kernel.last_pid < PID_MAX - 1 else 300
-        if kernel.last_pid not in kernel.tasks:
-            return kernel.last_pid
-    raise SyscallError(errno.EAGAIN)
 
 
 def _copy_shared(task: Task, child: Task, flags: int) -> None:
@@ -229,13 +227,14 @@ def _copy_signals(task: Task, child: Task, args: CloneArgs) -> None:
         child.signal.threads += 1
     else:
         old = task.signal
-        child.tgid = child.pid
+        child.tgid, child.tgid_vnr = child.pid, child.pid_vnr
         sibling = flags & CLONE_PARENT
         child.signal = SignalStruct(
             child.ucounts, child.pid, old.pgrp, old.session, old.parent_tgid if sibling else task.tgid,
             rlim=dict(old.rlim), oom_score_adj=old.oom_score_adj,
             exit_signal=old.exit_signal if sibling else args.exit_signal,
         )  # fmt: skip
+        child.signal.parent_vnr = child.pid_ns.nr(child.signal.parent_tgid)
         child.signal.mm_min_flt = child.mm.min_flt
         if not flags & CLONE_VM:
             child.mm.rlim = child.signal.rlim

@@ -190,7 +190,7 @@ def _futex_death(task: Task, address: int, *, pi: int, pending: bool) -> None:
         # It had just let go, and died before it could wake anybody.
         futexes.wake_one(futex_key(mm, address, False))
         return
-    if owner != task.pid:
+    if owner != task.pid_vnr:
         return
     put_user(mm, UserPtr(address), _WORD, value & _FUTEX_WAITERS | _FUTEX_OWNER_DIED)
     if not pi and value & _FUTEX_WAITERS:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from kernel_model.abi import errno
 from kernel_model.futex import FutexWaiter
 from kernel_model.mm.uaccess import get_user, put_user
+from kernel_model.ns.pid import find_task_by_vpid, pid_vnr
 from kernel_model.placement import priority
 from kernel_model.types import SyscallError, UserPtr
 from kernel_model.wait import Blocked, WaitQueue
@@ -89,28 +90,28 @@ class PiTable:
         mm = task.mm
         (value,) = get_user(mm, address, _WORD)
         owner = value & FUTEX_TID_MASK
-        if owner == task.pid:
+        if owner == task.pid_vnr:
             raise SyscallError(errno.EDEADLK)
         state = self._states.get(key)
         if state is not None:
-            self._check_owner(state, value)
+            self._check_owner(task, state, value)
             return state
         if not owner:
-            put_user(mm, address, _WORD, value & FUTEX_OWNER_DIED | task.pid)
+            put_user(mm, address, _WORD, value & FUTEX_OWNER_DIED | task.pid_vnr)
             return None
         put_user(mm, address, _WORD, value | FUTEX_WAITERS)
-        found = task.kernel.tasks.get(owner)
+        found = find_task_by_vpid(task, owner)
         if found is None or found.exit_code is not None:
             raise SyscallError(errno.ESRCH)
         return PiState(key, found)
 
     @staticmethod
-    def _check_owner(state: PiState, value: int) -> None:
+    def _check_owner(task: Task, state: PiState, value: int) -> None:
         """attach_to_pi_state(): the word must name the owner that the waiters know."""
         owner = value & FUTEX_TID_MASK
         if value & FUTEX_OWNER_DIED and state.owner is None and not owner:
             return
-        if state.owner is None or owner != state.owner.pid:
+        if state.owner is None or owner != pid_vnr(task, state.owner.pid):
             raise SyscallError(errno.EINVAL)
 
     def wait_on(self, task: Task, state: PiState, address: UserPtr, deadline_ns: int | None) -> PiWaiter:
@@ -146,7 +147,7 @@ class PiTable:
         """futex_unlock_pi(): the first waiter gets the lock; EPERM for who does not own it."""
         mm = task.mm
         (value,) = get_user(mm, address, _WORD)
-        if value & FUTEX_TID_MASK != task.pid:
+        if value & FUTEX_TID_MASK != task.pid_vnr:
             raise SyscallError(errno.EPERM)
         state = self._states.get(key)
         if state is None:
@@ -154,7 +155,8 @@ class PiTable:
             return
         if state.owner is not task:
             raise SyscallError(errno.EINVAL)
-        put_user(mm, address, _WORD, FUTEX_WAITERS | state.waiters[0].task.pid)  # EFAULT: nothing has changed
+        heir = pid_vnr(task, state.waiters[0].task.pid)
+        put_user(mm, address, _WORD, FUTEX_WAITERS | heir)  # EFAULT: nothing has changed
         self._hand_over(task, state)
 
     def _hand_over(self, task: Task, state: PiState) -> None:
@@ -177,7 +179,7 @@ class PiTable:
         for state in [state for state in self._states.values() if state.owner is task]:
             heir = state.waiters[0]
             with suppress(SyscallError):  # who gets the lock will see what became of its word
-                put_user(heir.task.mm, heir.address, _WORD, FUTEX_WAITERS | FUTEX_OWNER_DIED | heir.task.pid)
+                put_user(heir.task.mm, heir.address, _WORD, FUTEX_WAITERS | FUTEX_OWNER_DIED | heir.task.pid_vnr)
             self._hand_over(task, state)
 
     def _boost(self, owner: Task | None) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from kernel_model.abi.utsname import NEW_UTS_LEN
 from kernel_model.cputime import CpuAccount
 from kernel_model.events import EventStream
 from kernel_model.futex import FutexTable
+from kernel_model.ns.nsproxy import NS_DYNAMIC_FIRST, PID_NS_INIT_INO, init_nsproxy
+from kernel_model.ns.pid import PidNamespace
 from kernel_model.sched import Scheduler
 from kernel_model.syscalls.table import SyscallTable
 from kernel_model.types import PAGE_SIZE
@@ -150,9 +153,14 @@ class Kernel:
         if self.chance is not None or cpu_count > 1:
             self.sched.choose()
         self.futexes = FutexTable()
-        self.last_pid = 0
-        """The last pid given out; `init_tgid` is the first process's, with which the machine ends."""
         self.init_tgid = 0
+        """The first process, with which the machine ends."""
+        self.init_pid_ns = PidNamespace(PID_NS_INIT_INO)
+        self.ns_of_pid: dict[int, PidNamespace] = {}
+        """Of tasks, groups and sessions of other pid namespaces than that one, by number: the innermost."""
+        self.init_nsproxy = init_nsproxy(self.init_pid_ns, self.identity.hostname.encode()[:NEW_UTS_LEN])
+        self.last_ns_inum = NS_DYNAMIC_FIRST
+        """The number of the newest namespace."""
         self.lost_pids: list[int] = []
         """Processes that had ended when the machine did, and that no parent could have waited for (`audit`)."""
         self.max_threads = max(_MIN_THREADS, frames.total_frames // _FRAMES_PER_THREAD)
@@ -175,8 +183,6 @@ class Kernel:
         """What /proc tells of the newest eventfd."""
         self.streams: Streams | None = None
         """The emulator's own streams, once a task has them."""
-        self.hostname = self.identity.hostname.encode()
-        self.domainname = b"(none)"
         self.sigtramp_frame = 0
         """The frame that holds `Arch.SIGTRAMP_CODE`; 0 until the first execve needs it."""
         self.timers: dict[int, dict[int, tuple[int, int]]] = {}

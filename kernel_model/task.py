@@ -144,6 +144,12 @@ class Task:
         """Its own page of variables (`kernel_model.user_pages`)."""
         self.pid = pid
         self.tgid = tgid
+        self.nsproxy = kernel.init_nsproxy
+        self.pid_ns = kernel.init_pid_ns
+        """Whose numbers it sees (task_active_pid_ns())."""
+        self.pid_vnr = pid
+        """What it is there itself; `tgid_vnr` likewise."""
+        self.tgid_vnr = tgid
         self.mm = mm
         self.files = files
         self.fs = fs
@@ -223,7 +229,7 @@ class Task:
 
     @property
     def parent_pid(self) -> int:
-        """getppid(2): 0 while nobody in the guest started it."""
+        """Its parent's number in the initial pid namespace; 0 while nobody in the guest started it."""
         return self.signal.parent_tgid
 
 

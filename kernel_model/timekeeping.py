@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from kernel_model.abi import errno
 from kernel_model.abi import time as abi
+from kernel_model.ns.pid import find_task_by_vpid
 from kernel_model.types import SyscallError
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class Timekeeper:
         if clock_id >= 0 or which > abi.CPUCLOCK_SCHED:
             raise SyscallError(errno.EINVAL)
         pid = ~(clock_id >> 3)
-        target = task.kernel.tasks.get(pid) if pid else task
+        target = find_task_by_vpid(task, pid) if pid else task
         if target is None:
             raise SyscallError(errno.EINVAL)
         if clock_id & abi.CPUCLOCK_PERTHREAD_MASK:

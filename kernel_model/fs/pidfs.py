@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from kernel_model.abi.fcntl import O_EXCL, O_NONBLOCK, O_RDWR
 from kernel_model.fs.anon import AnonInode, anon_inode
 from kernel_model.fs.file import POLLHUP, POLLIN, POLLRDNORM, File
+from kernel_model.ns.pid import all_numbers
 from kernel_model.wait import WaitQueue
 
 if TYPE_CHECKING:
@@ -68,8 +69,8 @@ class PidFile(File):
     def show_fdinfo(self, task: Task) -> bytes:
         """pidfd_show_fdinfo()."""
         target = self.target()
-        pid = -1 if target is None else target.pid
-        return b"Pid:\t%d\nNSpid:\t%d\n" % (pid, pid)
+        numbers = [-1] if target is None else all_numbers(target.pid_ns, target.pid)
+        return b"Pid:\t%d\nNSpid:%s\n" % (numbers[0], b"".join(b"\t%d" % number for number in numbers))
 
     def release(self) -> None:
         """The last of them takes what they shared along."""

@@ -346,7 +346,7 @@ def broken_pipe(task: Task) -> SyscallError:
     from kernel_model.signal.deliver import send_signal
     from kernel_model.signal.sighand import SigInfo
 
-    info = SigInfo(_SIGPIPE, fields=(("pid", task.tgid), ("uid", task.cred.uid)))
+    info = SigInfo(_SIGPIPE, fields=(("pid", task.tgid_vnr), ("uid", task.cred.uid)))
     send_signal(task.kernel, task, info)
     return SyscallError(errno.EPIPE)
 

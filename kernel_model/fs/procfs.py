@@ -39,6 +39,7 @@ def _uptime(task: Task) -> bytes:
     clock = task.kernel.clock
     up_ns = clock.boottime_ns()
     idle_ns = max(0, up_ns - clock.cpu_ns())
+    up_ns += task.nsproxy.time_ns.boottime_ns
     hundredth_ns = NSEC_PER_SEC // 100
     return b"%d.%02d %d.%02d\n" % (*divmod(up_ns // hundredth_ns, 100), *divmod(idle_ns // hundredth_ns, 100))
 
@@ -56,7 +57,7 @@ def _stat(task: Task) -> bytes:
     user_ns, system_ns = clock.cpu_times_ns()
     idle_ns = max(0, clock.boottime_ns() - user_ns - system_ns)
     times = b" %d 0 %d %d 0 0 0 0 0 0\n" % tuple(ns // _NS_PER_TICK for ns in (user_ns, system_ns, idle_ns))
-    boot = (clock.realtime_ns() - clock.boottime_ns()) // NSEC_PER_SEC
+    boot = (clock.realtime_ns() - clock.boottime_ns() - task.nsproxy.time_ns.boottime_ns) // NSEC_PER_SEC
     return b"".join(
         (
             b"cpu ",

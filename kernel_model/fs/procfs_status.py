@@ -10,6 +10,7 @@ from kernel_model.abi.time import NS_PER_TICK
 from kernel_model.cputime import children_usage, process_usage, thread_usage
 from kernel_model.mm.fault import PINNED
 from kernel_model.mm.vma import VM_EXEC, VM_GROWSDOWN, VM_WRITE
+from kernel_model.ns.pid import all_numbers
 from kernel_model.placement import allowed_cpus
 from kernel_model.types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, U32_MASK, U64_MASK, page_align_up
 
@@ -116,12 +117,13 @@ def stat(target: Task, *, whole: bool = True) -> bytes:
     theirs = children_usage(signal)
     tty_nr, tpgid = _terminal(target)
     threads = threads_of(target)
+    start_ns = target.start_time_ns + target.kernel.current.nsproxy.time_ns.boottime_ns
     shown_priority = -1 - target.rt_priority if target.rt_priority else _DEFAULT_PRIORITY + target.se.nice
     fields = (
         target.parent_pid, signal.pgrp, signal.session, tty_nr, tpgid, _PF_RANDOMIZE,
         used.min_flt, theirs.min_flt, 0, 0,
         *(ns // NS_PER_TICK for ns in (used.utime_ns, used.stime_ns, theirs.utime_ns, theirs.stime_ns)),
-        shown_priority, target.se.nice, len(threads), 0, target.start_time_ns // NS_PER_TICK,
+        shown_priority, target.se.nice, len(threads), 0, start_ns // NS_PER_TICK,
         usage.total * PAGE_SIZE, usage.resident, signal.rlim.get(RLIMIT_RSS, (U64_MASK, 0))[0],
         mm.start_code, mm.end_code, mm.start_stack, 0, 0,
         pending & _LEGACY_SIGNALS, target.blocked & _LEGACY_SIGNALS,
@@ -171,10 +173,15 @@ def status(target: Task) -> bytes:
         b"Gid:\t%d\t%d\t%d\t%d" % (cred.gid, cred.egid, cred.sgid, cred.fsgid),
         b"FDSize:\t%d" % target.files.max_fds,
         b"Groups:\t%s" % b"".join(b"%d " % gid for gid in cred.groups) + (b"" if cred.groups else b" "),
-        b"NStgid:\t%d" % target.tgid,
-        b"NSpid:\t%d" % target.pid,
-        b"NSpgid:\t%d" % signal.pgrp,
-        b"NSsid:\t%d" % signal.session,
+        *(
+            label + b"".join(b"\t%d" % number for number in all_numbers(target.pid_ns, of))
+            for label, of in (
+                (b"NStgid:", target.tgid),
+                (b"NSpid:", target.pid),
+                (b"NSpgid:", signal.pgrp),
+                (b"NSsid:", signal.session),
+            )
+        ),
         b"Kthread:\t0",
     ]
     for label, pages in (

@@ -12,13 +12,13 @@ from kernel_model.fs.pipe import PIPE_MAX_SIZE
 from kernel_model.fs.pseudo import Node, constant, dir_node, text_node
 from kernel_model.mm.fault import MMAP_MIN_ADDR
 from kernel_model.mm.layout import MAX_MAP_COUNT
+from kernel_model.ns.pid import PID_MAX
 from kernel_model.types import SyscallError
 
 if TYPE_CHECKING:
     from kernel_model.kernel import Kernel
     from kernel_model.task import Task
 
-PID_MAX: Final = 4_194_304
 NGROUPS_MAX: Final = 65536
 FILE_MAX: Final = (1 << 63) - 1
 OVERFLOW_ID: Final = 65534
@@ -45,14 +45,22 @@ def _uts_name(data: bytes) -> bytes:
     return data.split(b"\n", 1)[0].split(b"\0", 1)[0][:NEW_UTS_LEN]
 
 
+def _hostname(task: Task) -> bytes:
+    return task.nsproxy.uts_ns.hostname + b"\n"
+
+
+def _domainname(task: Task) -> bytes:
+    return task.nsproxy.uts_ns.domainname + b"\n"
+
+
 def _set_hostname(task: Task, data: bytes) -> None:
     _need_root(task)
-    task.kernel.hostname = _uts_name(data)
+    task.nsproxy.uts_ns.hostname = _uts_name(data)
 
 
 def _set_domainname(task: Task, data: bytes) -> None:
     _need_root(task)
-    task.kernel.domainname = _uts_name(data)
+    task.nsproxy.uts_ns.domainname = _uts_name(data)
 
 
 def _need_root(task: Task) -> None:
@@ -107,8 +115,8 @@ def sys_node(kernel: Kernel) -> Node:
         b"core_pattern": _fixed(b"core"),
         b"core_uses_pid": _fixed(0),
         b"dmesg_restrict": _fixed(0),
-        b"domainname": text_node(lambda task: b"%s\n" % task.kernel.domainname, mode=0o644, store=_set_domainname),
-        b"hostname": text_node(lambda task: b"%s\n" % task.kernel.hostname, mode=0o644, store=_set_hostname),
+        b"domainname": text_node(_domainname, mode=0o644, store=_set_domainname),
+        b"hostname": text_node(_hostname, mode=0o644, store=_set_hostname),
         b"kptr_restrict": _fixed(0),
         b"msgmax": _fixed(8192),
         b"msgmnb": _fixed(16384),

@@ -16,6 +16,7 @@ from kernel_model.abi.signal import SI_KERNEL, SIGCONT, SIGHUP
 from kernel_model.cred import CAP_SYS_ADMIN
 from kernel_model.fs.streams import StreamFile, Streams
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user, get_user, put_user
+from kernel_model.ns.pid import find_vpid, pid_vnr
 from kernel_model.signal.sighand import SigInfo
 from kernel_model.types import SyscallError
 from kernel_model.wait import Blocked
@@ -200,13 +201,14 @@ class TerminalFile(StreamFile):
         if not terminal.controls(task):
             raise SyscallError(errno.ENOTTY)
         if cmd == abi.TIOCGPGRP:
-            put_user(task.mm, arg, abi.INT, terminal.pgrp)
+            put_user(task.mm, arg, abi.INT, pid_vnr(task, terminal.pgrp))
         elif cmd == abi.TIOCGSID:
-            put_user(task.mm, arg, abi.INT, terminal.session)
+            put_user(task.mm, arg, abi.INT, pid_vnr(task, terminal.session))
         elif cmd == abi.TIOCSPGRP:
             (pgrp,) = get_user(task.mm, arg, abi.INT)
             if pgrp < 0:
                 raise SyscallError(errno.EINVAL)
+            pgrp = find_vpid(task, pgrp)
             members = [other.signal for other in task.kernel.tasks.values() if other.signal.pgrp == pgrp]
             if not members:
                 raise SyscallError(errno.ESRCH)

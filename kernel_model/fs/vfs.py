@@ -401,7 +401,7 @@ def file_too_big(task: Task) -> SyscallError:
     from kernel_model.signal.send import send_signal
     from kernel_model.signal.sighand import SigInfo
 
-    send_signal(task.kernel, task, SigInfo(SIGXFSZ, SI_USER, fields=(("pid", task.tgid), ("uid", task.cred.uid))))
+    send_signal(task.kernel, task, SigInfo(SIGXFSZ, SI_USER, fields=(("pid", task.tgid_vnr), ("uid", task.cred.uid))))
     return SyscallError(errno.EFBIG)
 
 

@@ -232,7 +232,7 @@ def _attach(task: Task, flags: int, new: SeccompFilter) -> int:
             if not _can_sync(thread, old.filter):
                 if flags & abi.SECCOMP_FILTER_FLAG_TSYNC_ESRCH:
                     raise SyscallError(errno.ESRCH)
-                return thread.pid
+                return thread.pid_vnr
     new.prev = old.filter
     new.users = 1
     kernel.seccomp_insns += new.length

@@ -12,6 +12,7 @@ from kernel_model.abi.resource import RLIMIT_NOFILE
 from kernel_model.fs.anon import anon_inode
 from kernel_model.fs.file import POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM, File, get_file, put_file
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user, get_user
+from kernel_model.ns.pid import pid_vnr
 from kernel_model.syscall_work import never_restarted
 from kernel_model.syscalls.read_write import fdget
 from kernel_model.types import PAGE_SIZE, SyscallError, UserPtr
@@ -198,7 +199,7 @@ class ListenerFile(File):
         request.received()
         notif.wqh.wake(events=POLLOUT)
         try:
-            head = abi.SECCOMP_NOTIF_HEAD.pack(request.id, request.task.pid, 0)
+            head = abi.SECCOMP_NOTIF_HEAD.pack(request.id, pid_vnr(task, request.task.pid), 0)
             copy_to_user(task.mm, buffer, head + request.data)
         except SyscallError:
             request.unreceived()

@@ -140,7 +140,7 @@ def get_signal(kernel: Kernel, task: Task) -> tuple[SigInfo, SigAction] | None:
                 task.sighand.action[signal] = SigAction(SIG_DFL, action.flags, action.restorer, action.mask)
             return info, action
         bit = 1 << signal - 1
-        if handler == SIG_IGN or bit & IGNORE_MASK:
+        if handler == SIG_IGN or bit & IGNORE_MASK or (task.signal.unkillable and signal != SIGSTOP):
             continue
         if kernel.events.watched:
             kernel.events.emit_rare(SignalDelivered(task, signal, SIG_DFL, info))

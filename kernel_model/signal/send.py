@@ -9,6 +9,7 @@ from kernel_model.abi.signal import (
     COREDUMP_MASK,
     IGNORE_MASK,
     SA_IMMUTABLE,
+    SI_KERNEL,
     SI_USER,
     SIG_DFL,
     SIG_IGN,
@@ -16,6 +17,7 @@ from kernel_model.abi.signal import (
     SIGKILL,
     SIGRTMIN,
     STOP_MASK,
+    UNBLOCKABLE,
     sigmask,
 )
 from kernel_model.events import SignalSent
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from kernel_model.signal.sighand import PendingSignals
     from kernel_model.task import Task
 
+_SI_PID: Final = 16
+"""offsetof(siginfo_t, si_pid)."""
 KILL_BIT: Final = sigmask(SIGKILL)
 _JOB_CONTROL_MASK: Final = STOP_MASK | sigmask(SIGCONT)
 
@@ -35,12 +39,16 @@ _JOB_CONTROL_MASK: Final = STOP_MASK | sigmask(SIGCONT)
 def is_ignored(task: Task, signal: int) -> bool:
     """Would `signal` do nothing to the task, were it not blocked? (sig_task_ignored())"""
     handler = task.sighand.get(signal).handler
-    return handler == SIG_IGN or (handler == SIG_DFL and bool(IGNORE_MASK >> signal - 1 & 1))
+    if handler == SIG_DFL:
+        return bool(IGNORE_MASK >> signal - 1 & 1) or task.signal.unkillable
+    return handler == SIG_IGN
 
 
 def is_deadly(task: Task, signal: int) -> bool:
     """Does it kill at once, whatever its target waits for? (sig_fatal(), less what dumps core)"""
     harmless = IGNORE_MASK | STOP_MASK | COREDUMP_MASK
+    if task.signal.unkillable and signal != SIGKILL:
+        return False
     return task.sighand.get(signal).handler == SIG_DFL and not harmless >> signal - 1 & 1
 
 
@@ -59,6 +67,8 @@ def send_signal(kernel: Kernel, task: Task, info: SigInfo, *, group: bool = Fals
     """
     signal = info.signo
     bit = 1 << signal - 1
+    if task.pid_ns is not kernel.current.pid_ns:
+        info = _across(kernel, task, info)
     if bit & _JOB_CONTROL_MASK:
         if bit & STOP_MASK:
             flush_everywhere(task, sigmask(SIGCONT))
@@ -68,7 +78,8 @@ def send_signal(kernel: Kernel, task: Task, info: SigInfo, *, group: bool = Fals
     if not (task.blocked | task.real_blocked) & bit:
         action = task.sighand.action.get(signal)
         if (action is None or action.handler <= SIG_IGN) and is_ignored(task, signal):
-            return True
+            if not bit & UNBLOCKABLE or not _is_forced(kernel, task, info):
+                return True
     pending = task.signal.shared_pending if group else task.pending
     if signal < SIGRTMIN:
         if pending.mask & bit:
@@ -84,6 +95,19 @@ def send_signal(kernel: Kernel, task: Task, info: SigInfo, *, group: bool = Fals
         return True
     enqueue(kernel, task, info, group=group)
     return True
+
+
+def _across(kernel: Kernel, task: Task, info: SigInfo) -> SigInfo:
+    """A program of another pid namespace sends it: one that `task` can't see is 0 (send_signal_locked())."""
+    if info.code <= 0 and info.fields[:1] and info.fields[0][0] == "pid" and not task.pid_ns.nr(kernel.current.pid):
+        raw = info.raw and info.raw[:_SI_PID] + bytes(4) + info.raw[_SI_PID + 4 :]
+        return info._replace(fields=(("pid", 0), *info.fields[1:]), raw=raw)
+    return info
+
+
+def _is_forced(kernel: Kernel, task: Task, info: SigInfo) -> bool:
+    """Does SIGKILL or SIGSTOP reach the first of a pid namespace: from the kernel, or from outside?"""
+    return info.code == SI_KERNEL or info.fields[:1] == (("pid", 0),) or not task.pid_ns.nr(kernel.current.pid)
 
 
 def enqueue(kernel: Kernel, task: Task, info: SigInfo, *, group: bool, bare: bool = False) -> PendingSignals:
@@ -156,5 +180,7 @@ def force_signal(kernel: Kernel, task: Task, info: SigInfo, *, fatal: bool = Fal
         flags = action.flags | SA_IMMUTABLE if immutable else action.flags
         task.sighand.action[signal] = SigAction(SIG_DFL, flags, action.restorer, action.mask)
         task.blocked &= ~bit
+    if fatal or action.handler <= SIG_IGN:
+        task.signal.unkillable = False
     send_signal(kernel, task, info)
     kernel.signal_work = True

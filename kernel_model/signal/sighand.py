@@ -165,6 +165,10 @@ class SignalStruct:
         self.pgrp = pgrp
         self.session = session
         self.parent_tgid = parent_tgid
+        self.parent_vnr = parent_tgid
+        """getppid(2): the same as its own tasks see it, 0 for a parent outside of their pid namespace."""
+        self.unkillable = False
+        """The first of a pid namespace: signals from within do no more to it than it asks for (SIGNAL_UNKILLABLE)."""
         self.shared_pending = PendingSignals(ucounts)
         self.rlim: dict[int, tuple[int, int]] = default_limits() if rlim is None else rlim
         """RLIMIT_* to (soft, hard); RLIM_INFINITY for none."""

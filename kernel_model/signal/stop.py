@@ -8,6 +8,7 @@ from kernel_model.abi.signal import SA_NOCLDSTOP, SIG_IGN, SIGCHLD, SIGCONT, SIG
 from kernel_model.abi.time import NS_PER_TICK
 from kernel_model.cputime import process_usage
 from kernel_model.exit import CLD_CONTINUED, CLD_STOPPED
+from kernel_model.ns.pid import pid_vnr
 from kernel_model.signal.send import send_signal
 from kernel_model.signal.sighand import SigInfo
 
@@ -41,7 +42,7 @@ def _tell_parent(kernel: Kernel, task: Task, code: int, status: int) -> None:
     if action.handler != SIG_IGN and not action.flags & SA_NOCLDSTOP:
         usage = process_usage(kernel, task.signal)
         fields = (
-            ("pid", task.tgid), ("uid", task.cred.uid), ("status", status),
+            ("pid", pid_vnr(parent, task.tgid)), ("uid", task.cred.uid), ("status", status),
             ("utime", usage.utime_ns // NS_PER_TICK), ("stime", usage.stime_ns // NS_PER_TICK),
         )  # fmt: skip
         send_signal(kernel, parent, SigInfo(SIGCHLD, code, fields=fields), group=True)

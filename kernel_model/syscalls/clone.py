@@ -14,7 +14,6 @@ from kernel_model.fork import (
     CLONE_CLEAR_SIGHAND,
     CLONE_DETACHED,
     CLONE_INTO_CGROUP,
-    CLONE_NEWTIME,
     CLONE_PARENT,
     CLONE_PARENT_SETTID,
     CLONE_PIDFD,
@@ -27,6 +26,8 @@ from kernel_model.fork import (
     copy_process,
 )
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user, put_user
+from kernel_model.ns.nsproxy import CLONE_NEWTIME
+from kernel_model.ns.pid import find_vpid, pid_vnr
 from kernel_model.syscalls.declare import Hex, Pid, Ptr, Size, syscall
 from kernel_model.syscalls.kinds import CloneArgs as CloneArgsPtr
 from kernel_model.syscalls.kinds import CloneFlags, IdType, OutSigInfo, Rusage, WaitOptions, WaitStatus
@@ -41,6 +42,7 @@ _WNOTHREAD, _WALL, _WCLONE = 0x2000_0000, 0x4000_0000, 0x8000_0000
 _WAIT_OPTIONS: Final = WNOHANG | WUNTRACED | WCONTINUED | _WNOTHREAD | _WALL | _WCLONE
 _P_ALL, _P_PID, _P_PGID, _P_PIDFD = 0, 1, 2, 3
 _STATUS: Final = Struct("<I")
+_TID: Final = Struct("<i")
 _INFO_HEAD: Final = Struct("<iii")
 _INFO_CHILD: Final = Struct("<iIi")
 _INFO_CHILD_AT: Final = 16
@@ -57,9 +59,9 @@ class _VforkWait:
 
     __slots__ = ("child", "pid")
 
-    def __init__(self, child: Task) -> None:
+    def __init__(self, task: Task, child: Task) -> None:
         self.child = child
-        self.pid = child.pid
+        self.pid = pid_vnr(task, child.pid)
 
 
 def _clone(task: Task, args: CloneArgs) -> int:
@@ -71,8 +73,8 @@ def _clone(task: Task, args: CloneArgs) -> int:
             raise SyscallError(errno.EINVAL)
         child = copy_process(task, args)
         if not args.flags & CLONE_VFORK:
-            return child.pid
-        waiting = task.call_state = _VforkWait(child)
+            return pid_vnr(task, child.pid)
+        waiting = task.call_state = _VforkWait(task, child)
     return _wait_for_vfork(waiting)
 
 
@@ -84,7 +86,7 @@ def _wait_for_vfork(waiting: _VforkWait) -> int:
     return waiting.pid
 
 
-@syscall(partial="The CLONE_NEW flags (namespaces) are refused.")
+@syscall(partial="Of namespaces there are those of pids, of clocks and of host names.")
 def sys_clone(task: Task, flags: CloneFlags, stack: Ptr, parent_tid: Ptr, fourth: Hex, fifth: Hex) -> int:
     """clone(2); the order of the last two arguments is the architecture's."""
     child_tid, tls = task.kernel.arch.clone_tail(fourth, fifth)
@@ -93,7 +95,7 @@ def sys_clone(task: Task, flags: CloneFlags, stack: Ptr, parent_tid: Ptr, fourth
     return _clone(task, args)
 
 
-@syscall(partial="CLONE_INTO_CGROUP, set_tid and the CLONE_NEW flags (namespaces) are refused.")
+@syscall(partial="CLONE_INTO_CGROUP is refused; of namespaces there are those of pids, of clocks and of host names.")
 def sys_clone3(task: Task, uargs: CloneArgsPtr, size: Size) -> int:
     """clone3(2): kernel/fork.c:copy_clone_args_from_user(), clone3_args_valid()."""
     waiting = task.call_state
@@ -121,13 +123,12 @@ def sys_clone3(task: Task, uargs: CloneArgsPtr, size: Size) -> int:
         or stack + stack_size > task.mm.task_size
     ):
         raise SyscallError(errno.EINVAL)
-    if set_tid:
-        # QUIRK: Nobody chooses the pid of a new task: clone3 with set_tid fails with EPERM.
-        raise SyscallError(errno.EPERM)
+    wanted = copy_from_user(task.mm, UserPtr(set_tid), _TID.size * set_tid_size) if set_tid else b""
     if flags & CLONE_INTO_CGROUP:
         # QUIRK: There are no control groups: clone3 with CLONE_INTO_CGROUP fails with EBADF.
         raise SyscallError(errno.EBADF)
-    return _clone(task, CloneArgs(flags, exit_signal, stack + stack_size, tls, parent_tid, child_tid, pidfd))
+    numbers = tuple(number for (number,) in _TID.iter_unpack(wanted))
+    return _clone(task, CloneArgs(flags, exit_signal, stack + stack_size, tls, parent_tid, child_tid, pidfd, numbers))
 
 
 @syscall()
@@ -234,15 +235,16 @@ def sys_wait4(task: Task, pid: Pid, status: WaitStatus, options: WaitOptions, ru
     if pid == -(1 << 31):
         raise SyscallError(errno.ESRCH)
     kind = _P_ALL if pid == -1 else _P_PID if pid > 0 else _P_PGID
-    news = _wait(task, kind, -pid if pid < -1 else pid or task.signal.pgrp, options | WEXITED)
+    news = _wait(task, kind, find_vpid(task, abs(pid)) if pid else task.signal.pgrp, options | WEXITED)
     if news is None:
         return 0
+    told = pid_vnr(task, news.child.pid)
     _heard(task, news)
     if status:
         put_user(task.mm, status, _STATUS, news.status)
     if rusage:
         _tell_usage(task, rusage, news.child)
-    return news.child.pid
+    return told
 
 
 @syscall()
@@ -266,12 +268,13 @@ def sys_waitid(task: Task, which: IdType, pid: Pid, info: OutSigInfo, options: W
     if news is None:
         return nothing_to_tell(0)
     child = news.child
+    told = pid_vnr(task, child.tgid)
     if not options & WNOWAIT:
         _heard(task, news)
     if rusage:
         _tell_usage(task, rusage, child)
     if info:
-        _tell_info(task, info, (SIGCHLD, 0, news.code), (child.tgid, child.cred.uid, news.value))
+        _tell_info(task, info, (SIGCHLD, 0, news.code), (told, child.cred.uid, news.value))
     return 0
 
 
@@ -294,4 +297,4 @@ def _kernel_waitid(task: Task, which: int, pid: int, options: int) -> _News | No
         raise SyscallError(errno.EINVAL)
     if which == _P_PIDFD:
         return _wait_by_pidfd(task, pid, options)
-    return _wait(task, which, pid or task.signal.pgrp, options)
+    return _wait(task, which, find_vpid(task, pid) if pid else task.signal.pgrp, options)

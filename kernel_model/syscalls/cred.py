@@ -17,6 +17,7 @@ from kernel_model.cred import (
     SECURE_NO_SETUID_FIXUP,
 )
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user, get_user, put_user
+from kernel_model.ns.pid import find_task_by_vpid
 from kernel_model.syscalls.declare import Int, Uid, syscall
 from kernel_model.syscalls.kinds import CapData, CapHeader, GroupList, OutCapData, OutGroupList, OutUid
 from kernel_model.types import U32_MASK, SyscallError, UserPtr
@@ -337,7 +338,7 @@ def sys_capget(task: Task, header: CapHeader, data: OutCapData) -> int:
     _, pid = get_user(task.mm, header, _CAP_HEADER)
     if pid < 0:
         raise SyscallError(errno.EINVAL)
-    target = task.kernel.tasks.get(pid) if pid else task
+    target = find_task_by_vpid(task, pid) if pid else task
     if target is None:
         raise SyscallError(errno.ESRCH)
     cred = target.cred
@@ -357,7 +358,7 @@ def sys_capset(task: Task, header: CapHeader, data: CapData) -> int:
     if words is None:
         raise SyscallError(errno.EINVAL)
     _, pid = get_user(task.mm, header, _CAP_HEADER)
-    if pid not in (0, task.pid):
+    if pid not in (0, task.pid_vnr):
         raise SyscallError(errno.EPERM)
     if words == 1:
         effective, permitted, inheritable = get_user(task.mm, data, _CAP_DATA)

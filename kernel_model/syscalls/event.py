@@ -107,6 +107,8 @@ def sys_timerfd_settime(task: Task, ufd: Fd, flags: TimerfdSetFlags, utmr: Itime
     file = _timer_file(task, ufd)
     if file.clock_id in _ALARMS and not task.cred.capable(CAP_WAKE_ALARM):
         raise SyscallError(errno.EPERM)
+    if flags & timerfd.TFD_TIMER_ABSTIME and value_ns:
+        value_ns = max(1, task.nsproxy.time_ns.to_host_ns(file.clock_id, value_ns))
     old = file.settime(flags, value_ns, interval_ns)
     if otmr:
         write_itimerspec(task, otmr, old)

@@ -12,6 +12,7 @@ from kernel_model.abi.fs import SEEK_CUR, SEEK_END, SEEK_SET
 from kernel_model.abi.resource import RLIMIT_NOFILE
 from kernel_model.fs.file import NO_OWNER, FileOwner, get_file
 from kernel_model.mm.uaccess import get_user, put_user
+from kernel_model.ns.pid import find_vpid, pid_vnr
 from kernel_model.syscalls.declare import Hex, syscall
 from kernel_model.syscalls.kinds import FcntlArg, FcntlCmd, FlockCmd, IoctlCmd, OpenFlags, UFd
 from kernel_model.syscalls.read_write import fdget
@@ -187,7 +188,8 @@ def _getlk(task: Task, file: File, cmd: int, arg: int) -> int:
         return 0
     held = found[1]
     length = 0 if held.end == locks.OFFSET_MAX else held.end - held.start + 1
-    put_user(task.mm, UserPtr(arg), FLOCK, held.type, SEEK_SET, held.start, length, held.pid)
+    pid = pid_vnr(task, held.pid) if held.pid > 0 else held.pid
+    put_user(task.mm, UserPtr(arg), FLOCK, held.type, SEEK_SET, held.start, length, pid)
     return 0
 
 
@@ -238,6 +240,7 @@ def _set_owner(task: Task, file: File, kind: int, pid: int) -> int:
     """fs/fcntl.c:__f_setown(): ESRCH unless there is such a task or group; 0 means nobody."""
     tasks = task.kernel.tasks.values()
     if pid:
+        pid = find_vpid(task, pid)
         if kind == abi.F_OWNER_PGRP:
             there = any(other.signal.pgrp == pid for other in tasks)
         else:
@@ -259,7 +262,8 @@ def _setown(task: Task, file: File, cmd: int, arg: int) -> int:
 def _getown(task: Task, file: File, cmd: int, arg: int) -> int:
     """F_GETOWN."""
     owner = _owner(file)
-    return -owner.pid if owner.type == abi.F_OWNER_PGRP else owner.pid
+    pid = pid_vnr(task, owner.pid)
+    return -pid if owner.type == abi.F_OWNER_PGRP else pid
 
 
 def _setown_ex(task: Task, file: File, cmd: int, arg: int) -> int:
@@ -273,7 +277,7 @@ def _setown_ex(task: Task, file: File, cmd: int, arg: int) -> int:
 def _getown_ex(task: Task, file: File, cmd: int, arg: int) -> int:
     """F_GETOWN_EX."""
     owner = _owner(file)
-    put_user(task.mm, UserPtr(arg), _TWO_INTS, owner.type, owner.pid)
+    put_user(task.mm, UserPtr(arg), _TWO_INTS, owner.type, pid_vnr(task, owner.pid))
     return 0
 
 

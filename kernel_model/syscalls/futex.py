@@ -218,7 +218,7 @@ def _deadline_ns(task: Task, op: int, timeout: int) -> int:
         return now_ns + value_ns
     if op & FUTEX_CLOCK_REALTIME:
         return now_ns + value_ns - clock.now_ns(CLOCK_REALTIME, task)
-    return now_ns + value_ns - clock.now_ns(CLOCK_MONOTONIC, task)
+    return task.nsproxy.time_ns.to_host_ns(CLOCK_MONOTONIC, value_ns)
 
 
 def _wake_op(task: Task, uaddr: UserPtr, private: bool, wake: int, wake2: int, uaddr2: UserPtr, encoded: int) -> int:

@@ -26,6 +26,7 @@ from kernel_model.mm.uaccess import (
     put_user,
 )
 from kernel_model.net.socket import NO_ANCILLARY, NOBODY, Ancillary, SocketFile, Ucred
+from kernel_model.ns.pid import find_vpid, pid_vnr
 from kernel_model.syscalls.declare import Fd, Int, OutBuffer, Size, UInt, syscall
 from kernel_model.syscalls.kinds import (
     InOutLength,
@@ -123,8 +124,7 @@ def _read_control(task: Task, pointer: UserPtr, length: int) -> Ancillary:
         elif kind == abi.SCM_CREDENTIALS:
             if len(data) != abi.UCRED.size:
                 raise SyscallError(errno.EINVAL)
-            cred = Ucred(*abi.UCRED.unpack(data))
-            _check_cred(task, cred)
+            cred = _check_cred(task, Ucred(*abi.UCRED.unpack(data)))
         else:
             raise SyscallError(errno.EINVAL)
     return Ancillary(cred, tuple(files))
@@ -144,17 +144,19 @@ def _take_files(task: Task, data: bytes, files: list[File]) -> None:
         files.append(task.files.get(fd))
 
 
-def _check_cred(task: Task, given: Ucred) -> None:
-    """scm_check_creds(): a program tells the truth about itself, or may lie."""
+def _check_cred(task: Task, given: Ucred) -> Ucred:
+    """The same, with the kernel's number. scm_check_creds(): a program tells the truth about itself, or may lie."""
     cred = task.cred
     if not (
-        (given.pid == task.tgid or cred.capable(CAP_SYS_ADMIN))
+        (given.pid == task.tgid_vnr or cred.capable(CAP_SYS_ADMIN))
         and (given.uid in (cred.uid, cred.euid, cred.suid) or cred.capable(CAP_SETUID))
         and (given.gid in (cred.gid, cred.egid, cred.sgid) or cred.capable(CAP_SETGID))
     ):
         raise SyscallError(errno.EPERM)
-    if given.pid not in task.kernel.tasks:
+    pid = find_vpid(task, given.pid)
+    if pid not in task.kernel.tasks:
         raise SyscallError(errno.ESRCH)
+    return given._replace(pid=pid)
 
 
 def _transmit(
@@ -416,7 +418,7 @@ def _finish(task: Task, file: SocketFile, msg: UserPtr, header: tuple[int, ...],
     name_ptr, _, _, _, base, length, _ = header
     control = _Control(task, base, length)
     if file.socket.passcred:
-        control.put(abi.SCM_CREDENTIALS, abi.UCRED.pack(*got.cred))
+        control.put(abi.SCM_CREDENTIALS, abi.UCRED.pack(pid_vnr(task, got.cred.pid), *got.cred[1:]))
     if got.files:
         control.put_files(got.files, cloexec=bool(flags & abi.MSG_CMSG_CLOEXEC))
     out = got.flags | flags & abi.MSG_CMSG_CLOEXEC | (abi.MSG_CTRUNC if control.truncated else 0)

@@ -33,15 +33,15 @@ _LOG_BUF_BYTES = 1 << 17
 @syscall()
 def sys_uname(task: Task, buf: UtsnamePtr) -> int:
     """uname(2), with the personalities UNAME26 and PER_LINUX32 (kernel/sys.c:override_release())."""
-    kernel = task.kernel
+    uts = task.nsproxy.uts_ns
     release = utsname.RELEASE
     if task.personality & _UNAME26:
         release = b"2.6.%d%s" % (utsname.PATCHLEVEL + 60, release.lstrip(b"0123456789."))
-    machine = kernel.arch.NAME.encode()
+    machine = task.kernel.arch.NAME.encode()
     if task.personality & _PER_MASK == _PER_LINUX32:
-        machine = kernel.arch.COMPAT_UTS_MACHINE
+        machine = task.kernel.arch.COMPAT_UTS_MACHINE
     data = _UTSNAME.pack(
-        utsname.SYSNAME, kernel.hostname[:64], release, utsname.VERSION, machine, kernel.domainname[:64]
+        utsname.SYSNAME, uts.hostname, release, utsname.VERSION, machine, uts.domainname
     )
     copy_to_user(task.mm, buf, data)
     return 0
@@ -59,14 +59,14 @@ def _new_name(task: Task, name: UserPtr, length: int) -> bytes:
 @syscall()
 def sys_sethostname(task: Task, name: SizedString, length: Int) -> int:
     """sethostname(2)."""
-    task.kernel.hostname = _new_name(task, name, length)
+    task.nsproxy.uts_ns.hostname = _new_name(task, name, length)
     return 0
 
 
 @syscall()
 def sys_setdomainname(task: Task, name: SizedString, length: Int) -> int:
     """setdomainname(2)."""
-    task.kernel.domainname = _new_name(task, name, length)
+    task.nsproxy.uts_ns.domainname = _new_name(task, name, length)
     return 0
 
 

@@ -12,6 +12,7 @@ from kernel_model.fs.anon import install
 from kernel_model.fs.file import get_file
 from kernel_model.fs.pidfs import PIDFD_NONBLOCK, PIDFD_THREAD, PidFile
 from kernel_model.mm.uaccess import get_user
+from kernel_model.ns.pid import find_task_by_vpid
 from kernel_model.syscalls.cred import may_access
 from kernel_model.syscalls.declare import Fd, Pid, Signal, UInt, syscall
 from kernel_model.syscalls.kinds import PidfdFlags, PidfdSignalFlags, SigInfo
@@ -34,7 +35,7 @@ def sys_pidfd_open(task: Task, pid: Pid, flags: PidfdFlags) -> int:
     """pidfd_open(2); ENOENT for a thread that leads no process unless PIDFD_THREAD is given."""
     if flags & ~(PIDFD_NONBLOCK | PIDFD_THREAD) or pid <= 0:
         raise SyscallError(errno.EINVAL)
-    target = task.kernel.tasks.get(pid)
+    target = find_task_by_vpid(task, pid)
     if target is None:
         raise SyscallError(errno.ESRCH)
     if not flags & PIDFD_THREAD and target.pid != target.tgid:
@@ -73,6 +74,8 @@ def sys_pidfd_send_signal(task: Task, pidfd: Fd, sig: Signal, info: SigInfo, fla
     if flags not in (0, _SIGNAL_THREAD, _SIGNAL_THREAD_GROUP, _SIGNAL_PROCESS_GROUP):
         raise SyscallError(errno.EINVAL)
     target, thread = _addressed(task, pidfd)
+    if target is not None and not target.pid_ns.is_within(task.pid_ns):
+        raise SyscallError(errno.EINVAL)  # access_pidfd_pidns()
     if flags:
         thread = flags == _SIGNAL_THREAD
     to_group = flags == _SIGNAL_PROCESS_GROUP

@@ -10,6 +10,7 @@ from kernel_model.abi import time as abi
 from kernel_model.abi.resource import RLIMIT_SIGPENDING
 from kernel_model.abi.signal import NSIG, SIGALRM
 from kernel_model.mm.uaccess import get_user, put_user
+from kernel_model.ns.pid import find_task_by_vpid, find_vpid
 from kernel_model.signal.posix_timers import (
     SIGEV_NONE,
     SIGEV_SIGNAL,
@@ -73,7 +74,7 @@ def sys_timer_create(task: Task, which_clock: ClockId, event: SigEvent, created_
     signal.next_posix_timer_id = number + 1 & 0x7FFF_FFFF
     to_thread = notify & SIGEV_THREAD_ID
     signal.posix_timers[number] = PosixTimer(
-        task, which_clock, number, notify, signo, value, thread_pid if to_thread else 0
+        task, which_clock, number, notify, signo, value, find_vpid(task, thread_pid) if to_thread else 0
     )
     return 0
 
@@ -83,7 +84,7 @@ def _check_event(task: Task, notify: int, signo: int, thread_pid: int) -> None:
     if notify == SIGEV_NONE:
         return
     if notify == SIGEV_SIGNAL | SIGEV_THREAD_ID:
-        thread = task.kernel.tasks.get(thread_pid)
+        thread = find_task_by_vpid(task, thread_pid)
         if thread is None or thread.signal is not task.signal:
             raise SyscallError(errno.EINVAL)
     elif notify not in (SIGEV_SIGNAL, SIGEV_THREAD):
@@ -108,7 +109,10 @@ def sys_timer_settime(
     if not new_setting:
         raise SyscallError(errno.EINVAL)
     value_ns, interval_ns = read_itimerspec(task, new_setting)
-    old = _timer(task, timer_id).settime(bool(flags & abi.TIMER_ABSTIME), value_ns, interval_ns)
+    timer = _timer(task, timer_id)
+    if flags & abi.TIMER_ABSTIME and value_ns:
+        value_ns = max(1, task.nsproxy.time_ns.to_host_ns(timer.user_clock_id, value_ns))
+    old = timer.settime(bool(flags & abi.TIMER_ABSTIME), value_ns, interval_ns)
     if old_setting:
         write_itimerspec(task, old_setting, old)
     return 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kernel_model.abi import errno
 from kernel_model.mm.uaccess import copy_to_user, put_user
+from kernel_model.ns.pid import find_task_by_vpid, find_vpid, free_pid, pid_vnr
 from kernel_model.syscalls.declare import DirFd, Hex, Int, PathPtr, Pid, Ptr, Size, UInt, syscall
 from kernel_model.syscalls.kinds import Argv, ExecveatFlags, RseqFlags
 from kernel_model.task import Rseq
@@ -62,32 +63,32 @@ def sys_execveat(task: Task, dirfd: DirFd, filename: PathPtr, argv: Argv, envp: 
 @syscall()
 def sys_getpid(task: Task) -> int:
     """getpid(2)."""
-    return task.tgid
+    return task.tgid_vnr
 
 
 @syscall()
 def sys_gettid(task: Task) -> int:
     """gettid(2)."""
-    return task.pid
+    return task.pid_vnr
 
 
 @syscall()
 def sys_getppid(task: Task) -> int:
     """getppid(2)."""
-    return task.signal.parent_tgid
+    return task.signal.parent_vnr
 
 
 @syscall()
 def sys_getpgrp(task: Task) -> int:
     """getpgrp(2)."""
-    return task.signal.pgrp
+    return pid_vnr(task, task.signal.pgrp)
 
 
 def _find(task: Task, pid: int) -> Task:
     """The task of that pid, the caller for 0; ESRCH."""
     if not pid:
         return task
-    found = task.kernel.tasks.get(pid)
+    found = find_task_by_vpid(task, pid)
     if found is None:
         raise SyscallError(errno.ESRCH)
     return found
@@ -96,19 +97,19 @@ def _find(task: Task, pid: int) -> Task:
 @syscall()
 def sys_getpgid(task: Task, pid: Pid) -> int:
     """getpgid(2)."""
-    return _find(task, pid).signal.pgrp
+    return pid_vnr(task, _find(task, pid).signal.pgrp)
 
 
 @syscall()
 def sys_getsid(task: Task, pid: Pid) -> int:
     """getsid(2)."""
-    return _find(task, pid).signal.session
+    return pid_vnr(task, _find(task, pid).signal.session)
 
 
 @syscall()
 def sys_setpgid(task: Task, pid: Pid, pgid: Pid) -> int:
     """setpgid(2), in the order of kernel/sys.c."""
-    pid = pid or task.tgid
+    pid = pid or task.tgid_vnr
     pgid = pgid or pid
     if pgid < 0:
         raise SyscallError(errno.EINVAL)
@@ -123,12 +124,15 @@ def sys_setpgid(task: Task, pid: Pid, pgid: Pid) -> int:
         raise SyscallError(errno.ESRCH)
     if signal.session == signal.tgid:
         raise SyscallError(errno.EPERM)
+    pgrp = find_vpid(task, pgid)
     if pgid != pid and not any(
-        other.signal.pgrp == pgid and other.signal.session == task.signal.session
+        other.signal.pgrp == pgrp and other.signal.session == task.signal.session
         for other in task.kernel.tasks.values()
     ):
         raise SyscallError(errno.EPERM)
-    signal.pgrp = pgid
+    left, signal.pgrp = signal.pgrp, pgrp
+    if left in task.kernel.ns_of_pid:
+        free_pid(task.kernel, left)
     return 0
 
 
@@ -138,15 +142,18 @@ def sys_setsid(task: Task) -> int:
     signal = task.signal
     if any(other.signal.pgrp == signal.tgid for other in task.kernel.tasks.values()):
         raise SyscallError(errno.EPERM)
+    left = {signal.session, signal.pgrp}
     signal.session = signal.pgrp = signal.tgid
-    return signal.tgid
+    for number in left & task.kernel.ns_of_pid.keys():
+        free_pid(task.kernel, number)
+    return task.tgid_vnr
 
 
 @syscall()
 def sys_set_tid_address(task: Task, tidptr: Ptr) -> int:
     """set_tid_address(2)."""
     task.clear_child_tid = tidptr
-    return task.pid
+    return task.pid_vnr
 
 
 @syscall()

@@ -10,6 +10,7 @@ from kernel_model.abi.time import NS_PER_TICK, NSEC_PER_SEC
 from kernel_model.cputime import children_usage, process_usage, thread_usage
 from kernel_model.cred import CAP_SYS_ADMIN, CAP_SYS_NICE, CAP_SYS_RESOURCE
 from kernel_model.mm.uaccess import copy_to_user, get_user, put_user
+from kernel_model.ns.pid import find_task_by_vpid, find_vpid
 from kernel_model.syscalls.declare import Int, Pid, syscall
 from kernel_model.syscalls.kinds import (
     IoprioWhich,
@@ -58,7 +59,7 @@ def _may_limit(task: Task, target: Task) -> bool:
 def sys_prlimit64(task: Task, pid: Pid, resource: RlimitResource, new_rlim: Rlimit, old_rlim: OutRlimit) -> int:
     """prlimit(2)."""
     new = get_user(task.mm, new_rlim, abi.RLIMIT) if new_rlim else None
-    target = task if pid == 0 else task.kernel.tasks.get(pid)
+    target = task if pid == 0 else find_task_by_vpid(task, pid)
     if target is None:
         raise SyscallError(errno.ESRCH)
     if not _may_limit(task, target):
@@ -126,7 +127,7 @@ def sys_sysinfo(task: Task, info: SysinfoPtr) -> int:
     """sysinfo(2)."""
     kernel = task.kernel
     frames = kernel.frames
-    uptime = -(-kernel.clock.boottime_ns() // NSEC_PER_SEC)
+    uptime = -(-(kernel.clock.boottime_ns() + task.nsproxy.time_ns.boottime_ns) // NSEC_PER_SEC)
     put_user(
         task.mm, info, abi.SYSINFO,
         uptime, 0, 0, 0, frames.total_frames * PAGE_SIZE, frames.free_frames * PAGE_SIZE, 0, 0, 0, 0,
@@ -140,10 +141,10 @@ def _chosen(task: Task, which: int, who: int) -> list[Task]:
     """Whom getpriority(2) and its kin speak of; `which`: PRIO_*."""
     tasks = task.kernel.tasks
     if which == abi.PRIO_PROCESS:
-        found = task if who == 0 else tasks.get(who)
+        found = task if who == 0 else find_task_by_vpid(task, who)
         return [] if found is None else [found]
     if which == abi.PRIO_PGRP:
-        pgrp = who or task.signal.pgrp
+        pgrp = find_vpid(task, who) if who else task.signal.pgrp
         return [other for other in tasks.values() if other.signal.pgrp == pgrp]
     uid = who or task.cred.uid
     return [other for other in tasks.values() if other.cred.uid == uid]

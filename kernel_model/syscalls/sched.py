@@ -13,6 +13,7 @@ from kernel_model.abi.resource import MAX_NICE, MIN_NICE, RLIMIT_RTPRIO
 from kernel_model.abi.time import NSEC_PER_SEC, TIMESPEC
 from kernel_model.cred import CAP_SYS_NICE
 from kernel_model.mm.uaccess import clear_user, copy_from_user, copy_to_user, get_user, put_user
+from kernel_model.ns.pid import find_task_by_vpid
 from kernel_model.syscalls.declare import Pid, Ptr, UInt, syscall
 from kernel_model.syscalls.kinds import (
     CpuMask,
@@ -55,7 +56,7 @@ def _find(task: Task, pid: int) -> Task:
     """The task of that pid, the caller for 0; EINVAL for a negative one, ESRCH."""
     if pid < 0:
         raise SyscallError(errno.EINVAL)
-    found = task.kernel.tasks.get(pid) if pid else task
+    found = find_task_by_vpid(task, pid) if pid else task
     if found is None:
         raise SyscallError(errno.ESRCH)
     return found

@@ -11,6 +11,7 @@ from kernel_model.abi.resource import RLIMIT_SIGPENDING
 from kernel_model.abi.time import KTIME_MAX_NS, NSEC_PER_SEC, NSEC_PER_USEC, TIMESPEC, USEC_PER_SEC
 from kernel_model.cred import CAP_KILL
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user, get_user, put_user
+from kernel_model.ns.pid import find_task_by_vpid, find_vpid, pid_vnr
 from kernel_model.signal.send import force_signal, send_signal
 from kernel_model.signal.sighand import SigAction, SigInfo
 from kernel_model.syscalls import kinds
@@ -151,7 +152,7 @@ def send_checked(task: Task, target: Task, info: SigInfo, *, group: bool) -> Non
 
 def info_of_kill(task: Task, sig: int, code: int) -> SigInfo:
     """The siginfo of kill(2) and tgkill(2)."""
-    return _info_from(sig, code, task.tgid, task.cred.uid)
+    return _info_from(sig, code, task.tgid_vnr, task.cred.uid)
 
 
 @lru_cache(maxsize=64)
@@ -170,15 +171,17 @@ def sys_kill(task: Task, pid: Pid, sig: Signal) -> int:
     """kill(2)."""
     info = info_of_kill(task, sig, abi.SI_USER)
     if pid > 0:
-        target = task.kernel.tasks.get(pid)
+        target = find_task_by_vpid(task, pid)
         if target is None:
             raise SyscallError(errno.ESRCH)
         send_checked(task, target, info, group=True)
         return 0
     if pid == -1:
-        targets = [other for other in _leaders(task) if other.pid > 1 and other.signal is not task.signal]
+        targets = [
+            other for other in _leaders(task) if pid_vnr(task, other.pid) > 1 and other.signal is not task.signal
+        ]
     else:
-        pgrp = task.signal.pgrp if pid == 0 else -pid
+        pgrp = task.signal.pgrp if pid == 0 else find_vpid(task, -pid)
         targets = in_pgrp(task, pgrp)
     send_to_all(task, targets, info)
     return 0
@@ -204,8 +207,8 @@ def send_to_all(task: Task, targets: list[Task], info: SigInfo) -> None:
 
 def _thread(task: Task, tgid: int, pid: int) -> Task:
     """The thread `pid` of process `tgid` (0 or less: of any); ESRCH."""
-    target = task.kernel.tasks.get(pid)
-    if target is None or (tgid > 0 and target.tgid != tgid):
+    target = find_task_by_vpid(task, pid)
+    if target is None or (tgid > 0 and target.tgid != find_vpid(task, tgid)):
         raise SyscallError(errno.ESRCH)
     return target
 
@@ -215,10 +218,10 @@ def sys_tgkill(task: Task, tgid: Pid, pid: Pid, sig: Signal) -> int:
     """tgkill(2)."""
     if pid <= 0 or tgid <= 0:
         raise SyscallError(errno.EINVAL)
-    target = task.kernel.tasks.get(pid)
-    if target is None or target.tgid != tgid:
+    target = find_task_by_vpid(task, pid)
+    if target is None or target.tgid != find_vpid(task, tgid):
         raise SyscallError(errno.ESRCH)
-    info = _info_from(sig, abi.SI_TKILL, task.tgid, task.cred.uid)
+    info = _info_from(sig, abi.SI_TKILL, task.tgid_vnr, task.cred.uid)
     if target is task and 0 < sig <= abi.NSIG:
         _enter_own_handler(task, info)
     send_checked(task, target, info, group=False)
@@ -266,7 +269,7 @@ def siginfo_from_user(task: Task, sig: int, uinfo: UserPtr) -> SigInfo:
 
 def _check_forged(task: Task, pid: int, info: SigInfo) -> None:
     """Nobody may pretend to be the kernel or kill(2), but to themselves."""
-    if (info.code >= 0 or info.code == abi.SI_TKILL) and task.tgid != pid:
+    if (info.code >= 0 or info.code == abi.SI_TKILL) and task.tgid_vnr != pid:
         raise SyscallError(errno.EPERM)
 
 
@@ -275,7 +278,7 @@ def sys_rt_sigqueueinfo(task: Task, pid: Pid, sig: Signal, uinfo: kinds.SigInfo)
     """rt_sigqueueinfo(2)."""
     info = siginfo_from_user(task, sig, uinfo)
     _check_forged(task, pid, info)
-    target = task.kernel.tasks.get(pid)
+    target = find_task_by_vpid(task, pid)
     if target is None:
         raise SyscallError(errno.ESRCH)
     send_checked(task, target, info, group=True)

@@ -15,6 +15,7 @@ from kernel_model.fs.anon import install
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user, get_user, put_user
 from kernel_model.net.socket import WMEM_MAX, Socket, SocketFile
 from kernel_model.net.unix import UnixSocket, unix_pair
+from kernel_model.ns.pid import pid_vnr
 from kernel_model.syscalls.declare import Fd, Int, syscall
 from kernel_model.syscalls.kinds import (
     FdPair,
@@ -157,7 +158,7 @@ def _timeval(timeout_ns: int | None) -> bytes:
     return TIMEVAL.pack(seconds, rest_ns // NSEC_PER_USEC)
 
 
-def _option(socket: Socket, name: int) -> bytes:
+def _option(task: Task, socket: Socket, name: int) -> bytes:
     """What getsockopt(2) tells at SOL_SOCKET; ENOPROTOOPT."""
     numbers = {
         abi.SO_TYPE: socket.type,
@@ -184,7 +185,8 @@ def _option(socket: Socket, name: int) -> bytes:
     if name == abi.SO_LINGER:
         return _LINGER.pack(*socket.linger)
     if name == abi.SO_PEERCRED:
-        return abi.UCRED.pack(*socket.peer_cred)
+        pid, *ids = socket.peer_cred
+        return abi.UCRED.pack(pid_vnr(task, pid), *ids)
     if name in (abi.SO_RCVTIMEO, abi.SO_RCVTIMEO_NEW):
         return _timeval(socket.rcvtimeo_ns)
     if name in (abi.SO_SNDTIMEO, abi.SO_SNDTIMEO_NEW):
@@ -203,7 +205,7 @@ def sys_getsockopt(
     (room,) = get_user(task.mm, optlen, _INT)
     if room < 0:
         raise SyscallError(errno.EINVAL)
-    value = _option(socket, optname)[:room]
+    value = _option(task, socket, optname)[:room]
     copy_to_user(task.mm, optval, value)
     put_user(task.mm, optlen, _INT, len(value))
     return 0

@@ -53,7 +53,8 @@ _NO_SLEEP_CLOCKS = frozenset(
 @syscall()
 def sys_clock_gettime(task: Task, clock: ClockId, tp: OutTimespec) -> int:
     """clock_gettime(2)."""
-    put_user(task.mm, tp, abi.TIMESPEC, *divmod(task.kernel.clock.now_ns(clock, task), abi.NSEC_PER_SEC))
+    now_ns = task.kernel.clock.now_ns(clock, task) + task.nsproxy.time_ns.offset_ns(clock)
+    put_user(task.mm, tp, abi.TIMESPEC, *divmod(now_ns, abi.NSEC_PER_SEC))
     return 0
 
 
@@ -263,7 +264,7 @@ def sys_clock_nanosleep(task: Task, clock: ClockId, flags: SleepFlags, rqtp: Tim
         raise SyscallError(errno.EINVAL)
     if clock < 0:
         timekeeper.cpu_clock(clock, task)
-        if clock & abi.CPUCLOCK_PERTHREAD_MASK and ~(clock >> 3) in (0, task.pid):
+        if clock & abi.CPUCLOCK_PERTHREAD_MASK and ~(clock >> 3) in (0, task.pid_vnr):
             raise SyscallError(errno.EINVAL)
     if clock in _ALARM_CLOCKS:
         if flags & ~abi.TIMER_ABSTIME:
@@ -271,7 +272,7 @@ def sys_clock_nanosleep(task: Task, clock: ClockId, flags: SleepFlags, rqtp: Tim
         if not task.cred.capable(CAP_WAKE_ALARM):
             raise SyscallError(errno.EPERM)
     if flags & abi.TIMER_ABSTIME:
-        end_ns = min(seconds * abi.NSEC_PER_SEC + nanoseconds, abi.KTIME_MAX_NS)
+        end_ns = task.nsproxy.time_ns.to_host_ns(clock, seconds * abi.NSEC_PER_SEC + nanoseconds)
         return sleep_until(task, clock, end_ns, None)
     if clock in _REALTIME_CLOCKS:
         clock = abi.CLOCK_MONOTONIC

@@ -39,7 +39,7 @@ class Bounced:
         kernel.bounce = BounceOptions(handler=handler)
         self.image = load(arch)
         kernel.vdso = Vdso(kernel, self.image, pack_vvar)
-        kernel.vdso.map_into(task.mm)
+        kernel.vdso.map_into(task.mm, task.nsproxy.time_ns)
         self.task = task
         self.arch = kernel.arch
         self.range = next(one for one in self.image.restart_ranges if one.handler == handler)

@@ -459,7 +459,7 @@ def test_cpuinfo_has_a_block_for_each_cpu(calls: Calls) -> None:
 def test_hostname_is_roots_to_set(calls: Calls) -> None:
     assert store(calls, "/proc/sys/kernel/hostname", b"guest\nrest") == 10
     assert text(calls, "/proc/sys/kernel/hostname") == b"guest\n"
-    assert calls.model.kernel.hostname == b"guest"
+    assert calls.task.nsproxy.uts_ns.hostname == b"guest"
     with calls.user(1000):
         assert calls("openat", -100, b"/proc/sys/kernel/hostname", O_WRONLY, 0) == -EACCES
     assert text(calls, "/proc/sys/kernel/random/boot_id") == text(calls, "/proc/sys/kernel/random/boot_id")

@@ -18,7 +18,7 @@ def uname(calls: Calls) -> list[bytes]:
 def test_uname(calls: Calls) -> None:
     sysname, nodename, release, version, machine, domain = uname(calls)
     assert sysname == b"Linux"
-    assert nodename == calls.task.kernel.hostname
+    assert nodename == calls.task.nsproxy.uts_ns.hostname
     assert release.startswith(b"6.")
     assert version.startswith(b"#1 SMP")
     assert machine == calls.arch.NAME.encode()

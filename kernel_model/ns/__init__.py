@@ -1,0 +1,1 @@
+"""Namespaces: which processes, clocks and host name a task sees as its own (docs/namespaces.md)."""
