@@ -67,6 +67,7 @@ class MachineOptions(NamedTuple):
     abi: str = "bounce"
     bounce: BounceWishes = BounceWishes()
     vdso_data: str = "none"
+    vdso_data_room_bytes: int = 0
     handler: str = "careful"
     debug: bool = False
     check_leaks: bool = False
@@ -157,6 +158,7 @@ class Machine:
         self.cpu.set_counter(self.kernel.clock.monotonic_ns)
         self.kernel.attach_cpu(architectures.get(arch), self.cpu)
         vdso = self.kernel.vdso = Vdso(self.kernel, load_vdso(arch), pack_vvar)
+        vdso.data_room_bytes = self.options.vdso_data_room_bytes
         if self.options.vdso_data != "none":
             self._make_data_pages(self.options.vdso_data)
         self.kernel.filters_see_vdso = self.options.abi in ("bounce", "seccomp")

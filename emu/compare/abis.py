@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+_DATA_VARIANTS: Final = {word: ("vdso_data", word) for word in ("percpu", "percpu-racy", "perthread")}
 _BOUNCE_VARIANTS: Final = {
     "slide": ("bounce_check", "slide"),
     "site": ("bounce_check", "site"),
@@ -13,18 +14,20 @@ _BOUNCE_VARIANTS: Final = {
     "redirect": ("bounce_return", "redirect"),
     "legacy": ("bounce_set", "legacy"),
     "all": ("bounce_set", "all"),
+    "userspace": ("vdso", "userspace"),
+    "plain": ("vdso", "plain"),
     "origin": ("visible", "origin"),
     "real": ("visible", "real"),
-}
-_HANDLER_VARIANTS: Final = {word: ("handler", word) for word in ("careful", "slide", "hiding")}
+} | _DATA_VARIANTS
+_HANDLER_VARIANTS: Final = {word: ("handler", word) for word in ("careful", "slide", "hiding")} | _DATA_VARIANTS
 _VARIANTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
-    "bare": {},
+    "bare": _DATA_VARIANTS,
     "bounce": _BOUNCE_VARIANTS,
     "seccomp": _HANDLER_VARIANTS,
     "dispatch": _HANDLER_VARIANTS,
 }
 """Of each ABI: a word behind the colon to the option of `uabi-emu run` that it stands for."""
-_BOUNCE_OPTIONS: Final = ("bounce_check", "bounce_frame", "bounce_return", "bounce_set")
+_BOUNCE_OPTIONS: Final = ("bounce_check", "bounce_frame", "bounce_return", "bounce_set", "vdso")
 
 
 class Abi(NamedTuple):
@@ -53,8 +56,6 @@ def parse(text: str) -> list[Abi]:
         variants = _VARIANTS.get(abi)
         if variants is None:
             raise NoSuchAbi(f"'{name}' is no ABI: write bare, bounce, seccomp, dispatch, or bounce:task-page")
-        if colon and not variants:
-            raise NoSuchAbi(f"'{name}': bare has no variants: write bare")
         options: dict[str, str] = {}
         for word in words.split("+") if colon else ():
             if word not in variants:

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 KEPT: Final = os.path.join(os.path.dirname(__file__), "corpus.json")
 """What `python -m bench.corpus` has found."""
 CALLS: Final = frozenset(
-    ("call", "arguments", "result", "buffers", "registers", "floating-point", "tls", "stack", "missing", "extra")
-)
+    (
+        "call", "arguments", "result", "buffers", "registers", "flags", "floating-point", "tls", "stack", "missing",
+        "extra",
+    )
+)  # fmt: skip
 """What may differ in a program that survives (`Difference.what`)."""
 _MAX_BYTES: Final = 1 << 20
 

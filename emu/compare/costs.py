@@ -15,7 +15,9 @@ START: Final = "[hack1]"
 class CallCost:
     """What one system call cost in a run, all calls of that name together."""
 
-    __slots__ = ("calls", "direct", "entries", "frames", "instructions", "old_style", "stack_bytes_max")
+    __slots__ = (
+        "calls", "direct", "entries", "frames", "glue", "instructions", "old_style", "served", "stack_bytes_max",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.calls = 0
@@ -24,6 +26,10 @@ class CallCost:
         """Times that one bounced, or was trapped."""
         self.direct = 0
         """Those that did neither."""
+        self.served = 0
+        """Those that a handler served with no call."""
+        self.glue = 0
+        """Those for which a handler made another call."""
         self.entries = 0
         """Into the kernel: each bounce and trap, each real call, and each return that makes no call."""
         self.frames = 0
@@ -38,6 +44,8 @@ class CallCost:
         self.calls += other.calls
         self.old_style += other.old_style
         self.direct += other.direct
+        self.served += other.served
+        self.glue += other.glue
         self.entries += other.entries
         self.frames += other.frames
         self.instructions += other.instructions

@@ -10,18 +10,22 @@ from emu.printable import printable
 from kernel_model import arch as architectures
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from emu.compare.record import Call
     from emu.compare.run import Run
 
 _WORD: Final = Struct("<Q")
 _STREAMS: Final = {1: "stdout", 2: "stderr"}
+_FLAGS: Final = {"aarch64": (("pstate",), 0xF000_0000), "x86_64": (("rflags", "r11"), 0x8D5)}
+"""Registers that hold them after a call, and their bits: NZCV; CF, PF, AF, ZF, SF and OF."""
 
 
 class Difference(NamedTuple):
     """One thing that was not the same. `task` and `entry` say where in a task's sequence (from 1), or are None.
 
-    `what`: stdout | stderr | status | file | call | arguments | result | registers | floating-point | tls | stack |
-    buffers | missing | extra.
+    `what`: stdout | stderr | status | file | call | arguments | result | registers | flags | floating-point | tls |
+    stack | buffers | missing | extra.
     """
 
     abi: str
@@ -48,7 +52,11 @@ class Reference:
 
 
 class Checker:
-    """A sink that compares what it is told with a `Reference`. After a task's first difference it is left alone."""
+    """A sink that compares what it is told with a `Reference`. After a task's first difference it is left alone.
+
+    Flags do not count as one: they tell of what the program computed last, and seldom lead to more. Those of a task are
+    told of once.
+    """
 
     def __init__(self, abi: str, reference: Reference, arch: str = "") -> None:
         """`abi`: of the run that is compared."""
@@ -58,6 +66,8 @@ class Checker:
         self.differences: list[Difference] = []
         self._seen: dict[int, int] = {}
         self._given_up: set[int] = set()
+        self._flags: set[int] = set()
+        """Tasks that had other flags once."""
 
     def _differs(self, pid: int, index: int, what: str, text: str) -> None:
         self._given_up.add(pid)
@@ -88,19 +98,30 @@ class Checker:
         call = show(self._reference.calls[pid][index])
         for what, mine, other in zip(State._fields, state, wanted, strict=True):
             if mine != other and mine is not None:
+                if what == "registers" and self._only_flags(state, wanted):
+                    if pid not in self._flags:
+                        self._flags.add(pid)
+                        text = f"after {call}: {self._registers(state, wanted)}"
+                        self.differences.append(Difference(self._abi, "flags", text, pid, index + 1))
+                    continue
                 detail = self._registers(state, wanted) if what == "registers" else "are others"
                 self._differs(pid, index, what.replace("_", "-"), f"after {call}: {_WORDS[what]} {detail}")
                 return
 
+    def _others(self, state: State, wanted: State) -> Iterator[tuple[str, int, int]]:
+        """Name, value and wanted value of each register that is another."""
+        values = zip(_WORD.iter_unpack(state.registers), _WORD.iter_unpack(wanted.registers), strict=True)
+        for name, ((mine,), (other,)) in zip(architectures.get(self.arch).GREG_NAMES, values, strict=True):
+            if mine != other:
+                yield name, mine, other
+
+    def _only_flags(self, state: State, wanted: State) -> bool:
+        """Is nothing another but arithmetic flags?"""
+        names, bits = _FLAGS[self.arch]
+        return all(name in names and not (mine ^ other) & ~bits for name, mine, other in self._others(state, wanted))
+
     def _registers(self, state: State, wanted: State) -> str:
-        names = architectures.get(self.arch).GREG_NAMES
-        return ", ".join(
-            f"{name} is {mine:#x}, not {other:#x}"
-            for name, (mine,), (other,) in zip(
-                names, _WORD.iter_unpack(state.registers), _WORD.iter_unpack(wanted.registers), strict=True
-            )
-            if mine != other
-        )
+        return ", ".join(f"{name} is {mine:#x}, not {other:#x}" for name, mine, other in self._others(state, wanted))
 
     def finish(self) -> None:
         """The run is over: what did it not do?"""

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from emu import disasm
+from emu.compare.record import read_memory
+from kernel_model.bounce import NO_CALL, REDIRECT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kernel_model.events import RedirectedReturn
     from kernel_model.mm.mm import MemoryMap
     from vdso_image.image import VdsoImage
 
 _PREFIX: Final = "__kernel_bounce"
+_NO_CALL: Final = f"{NO_CALL | REDIRECT:#x}"
+"""As an instruction has it that loads this number."""
+
+ARGUMENTS: Final = {"aarch64": (0, 1, 2, 3, 4, 5), "x86_64": (8, 9, 12, 2, 0, 1)}
+"""Where a call's are in `Cpu.read_gregs`."""
+_FIVE_WORDS: Final = Struct("<5Q")
 
 
 class _Style(NamedTuple):
@@ -43,11 +53,24 @@ class Handlers(NamedTuple):
     """Where there is an instruction that goes back to the program by itself."""
     taken: Mapping[int, int]
     """See `_Style.taken`."""
+    no_calls: frozenset[int]
+    """Where there is a system call instruction that ends a bounce and calls nothing."""
 
     def hold(self, mm: MemoryMap, pc: int) -> bool:
         """Is `pc` in one of them?"""
         offset = pc - mm.vdso
         return mm.vdso != 0 and any(start <= offset < end for start, end in self.ranges)
+
+    def registers_after(self, gregs: list[int], sp: int, mm: MemoryMap) -> list[int]:
+        """`gregs` as one of `stack_returns` leaves them, which takes some off the stack at `sp`."""
+        words = _FIVE_WORDS.unpack(read_memory(mm, sp, _FIVE_WORDS.size))
+        for register, word in self.taken.items():
+            gregs[register] = words[word]
+        return gregs
+
+    def end_without_call(self, event: RedirectedReturn) -> bool:
+        """Does `event` end a bounce whose call was served without one?"""
+        return event.site - event.task.mm.vdso in self.no_calls
 
 
 def of_image(image: VdsoImage) -> Handlers:
@@ -65,4 +88,5 @@ def of_image(image: VdsoImage) -> Handlers:
         frozenset(one.address for one in code if one.text.startswith(style.jumps)),
         frozenset(one.address for one in code if one.text == style.stack_return),
         style.taken,
+        frozenset(call.address for number, call in pairwise(code) if number.text.endswith(_NO_CALL)),
     )

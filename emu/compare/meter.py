@@ -12,6 +12,7 @@ from kernel_model.events import (
     Execve,
     MappingChanged,
     RedirectedReturn,
+    Rewound,
     SignalDelivered,
     SyscallEnter,
     SyscallExit,
@@ -45,6 +46,8 @@ class Meter:
         self._bounced: dict[int, Bounced] = {}
         self._popped: Bounced | None = None
         """The bounce that a flagged number has just ended; a call follows, or there was none."""
+        self._silent: set[int] = set()
+        """Tasks in a bounce out of which no call has been made so far."""
         self._watches: dict[int, list[InstructionWatch]] = {}
         self._watching = machine.kernel.bounce is not None
         machine.kernel.events.subscribe(self)
@@ -54,23 +57,27 @@ class Meter:
         """One event."""
         popped, self._popped = self._popped, None
         if isinstance(event, SyscallEnter):
-            cost = self.costs[event.name]
-            cost.calls += 1
-            cost.entries += 1
-            if popped is None and not self._handlers.hold(event.task.mm, event.pc - 1):
-                cost.direct += 1
+            self._call(event, popped)
             return
         if popped is not None:
             self.costs[self._kernel.table.name(popped.number)].entries += 1
         if isinstance(event, Bounced):
             self._bounced[event.task.pid] = event
+            self._silent.add(event.task.pid)
             cost = self.costs[self._kernel.table.name(event.number)]
             cost.old_style += 1
             cost.entries += 1
             self._reaches(cost, event.task, event.frame)
             self._lengthen_slice()
         elif isinstance(event, RedirectedReturn):
-            self._popped = self._bounced.get(event.task.pid)
+            if not self._handlers.end_without_call(event):
+                self._popped = self._bounced.get(event.task.pid)
+            elif event.task.pid in self._bounced:
+                self.costs[self._kernel.table.name(self._bounced[event.task.pid].number)].entries += 1
+                self._served(event.task)
+        elif isinstance(event, Rewound):
+            if event.site == event.words[2]:  # behind its instruction: what is left of the way back has been done
+                self._served(event.task)
         elif isinstance(event, SyscallExit):
             if self._handlers.hold(event.task.mm, self._machine.cpu.read_gregs()[self._kernel.arch.PC_INDEX]):
                 self._lengthen_slice()
@@ -78,6 +85,28 @@ class Meter:
             self.signals += 1
         elif isinstance(event, Execve | MappingChanged):
             self._watch_handlers()
+
+    def _call(self, event: SyscallEnter, popped: Bounced | None) -> None:
+        """A real call, which a flagged number has ended the bounce `popped` for; None if it was made otherwise."""
+        name = event.name
+        pid = event.task.pid
+        self._silent.discard(pid)
+        if popped is None and self._handlers.hold(event.task.mm, event.pc - 1):
+            number = self._bounced[pid].number if pid in self._bounced else event.number
+            name = self._kernel.table.name(number)
+            self.costs[name].glue += number != event.number
+        elif popped is None:
+            self.costs[name].direct += 1
+        self.costs[name].calls += 1
+        self.costs[name].entries += 1
+
+    def _served(self, task: Task) -> None:
+        """A handler goes back to the program: if it has called nothing it has served the call by itself."""
+        if task.pid in self._silent:
+            self._silent.discard(task.pid)
+            cost = self.costs[self._kernel.table.name(self._bounced[task.pid].number)]
+            cost.calls += 1
+            cost.served += 1
 
     def _lengthen_slice(self) -> None:
         """Another basic block of a handler comes: it takes no part of the program's time slice."""
@@ -110,6 +139,9 @@ class Meter:
             cost = self.costs[self._kernel.table.name(bounced.number)]
             cost.instructions += 1
             self._reaches(cost, task, self._machine.cpu.read_gregs()[self._kernel.arch.SP_INDEX])
-        if pc - task.mm.vdso in self._handlers.jumps:
+        offset = pc - task.mm.vdso
+        if offset in self._handlers.jumps:
             self._lengthen_slice()
+        elif offset in self._handlers.stack_returns:
+            self._served(task)
         self._before(pc)

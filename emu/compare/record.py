@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from kernel_model.events import Bounced, Event, Execve, SignalDelivered, SyscallEnter, SyscallExit
 from kernel_model.syscalls.table import declared, names
+from kernel_model.timekeeping import VIRTUAL_ENTRY_NS
 from kernel_model.types import PAGE_SIZE, U64_MASK
 
 if TYPE_CHECKING:
@@ -21,13 +21,16 @@ AROUND_SP_BYTES: Final = 4096
 _FRAME_SLOTS: Final = 3
 """A frame's two slots, and the one below: a handler that returns by iretq needs a word there."""
 _SLOT_BYTES: Final = 16
+_DATA_CALLS: Final = frozenset(
+    ("getpid", "gettid", "getppid", "getuid", "geteuid", "getgid", "getegid", "getcpu")
+)  # fmt: skip
+"""What functions of the vDSO tell by themselves where there are data pages, and call the kernel for elsewhere."""
 _POINTED_BYTES: Final = 256
 """What is compared behind a pointer of which it is not known how much the call writes there."""
 _BUFFER_MAX_BYTES: Final = 1 << 16
 _R: Final = 1
 _INPUTS: Final = frozenset(("path", "string", "inbuf", "iovec", "argv", "ptr"))
 _CLONES: Final = frozenset(("clone", "clone3", "fork", "vfork"))
-_FIVE_WORDS: Final = Struct("<5Q")
 _MAX_ARGUMENTS: Final = 6
 
 
@@ -73,9 +76,11 @@ class _Holes:
     def copy(self) -> _Holes:
         return _Holes({page: set(slots) for page, slots in self.pages.items()})
 
-    def add(self, frame: int) -> None:
-        """A frame was, or would have been, at `frame`."""
-        for slot in range(frame - _SLOT_BYTES, frame + (_FRAME_SLOTS - 1) * _SLOT_BYTES, _SLOT_BYTES):
+    def add(self, frame: int, scratch_bytes: int) -> None:
+        """A frame was, or would have been, at `frame`, or as far below as handlers have room behind it."""
+        for slot in range(
+            frame - max(scratch_bytes, _SLOT_BYTES), frame + (_FRAME_SLOTS - 1) * _SLOT_BYTES, _SLOT_BYTES
+        ):
             self.pages.setdefault(slot & -PAGE_SIZE, set()).add(slot)
 
 
@@ -90,8 +95,17 @@ class Recorder:
     kernel, `bare` too: each call makes a hole where its frame would be, and a hole stays.
     """
 
-    def __init__(self, kernel: Kernel, handlers: Handlers, sink: Sink, *, deep: bool, frames: bool = False) -> None:
-        """`frames`: signal frames come to lie where the program's stack will be, so that no memory is compared."""
+    def __init__(
+        self, kernel: Kernel, handlers: Handlers, sink: Sink, *,
+        deep: bool, frames: bool = False, scratch_bytes: int = 0, data_pages: bool = False,
+    ) -> None:  # fmt: skip
+        """`frames`: signal frames come to lie where the program's stack will be, so that no memory is compared.
+
+        `scratch_bytes`: what a handler of the runs has to itself behind a frame. `data_pages`: one of the runs has
+        them, and so no calls are told, in any, that the vDSO's functions make where there are none.
+        """
+        self._scratch_bytes = scratch_bytes
+        self._data_pages = data_pages
         self._frames = frames
         self._kernel = kernel
         self._cpu = kernel.cpu
@@ -113,9 +127,13 @@ class Recorder:
     def __call__(self, event: Event) -> None:
         """One event."""
         if isinstance(event, SyscallEnter):
-            self.call_begins(event, self._sp_of(event.task))
+            if not self._is_of_function(event.task, event.name):
+                self.call_begins(event, self._sp_of(event.task))
         elif isinstance(event, SyscallExit):
-            self.call_is_over(event, event.args)
+            if self._is_of_function(event.task, event.name):
+                self._kernel.clock.tick(-VIRTUAL_ENTRY_NS)  # where there are data pages it takes no time
+            else:
+                self.call_is_over(event, event.args)
         elif isinstance(event, Bounced):
             self._bounced[event.task.pid] = event
         elif isinstance(event, Execve):
@@ -130,6 +148,13 @@ class Recorder:
         return index
 
     # -- calls ---------------------------------------------------------------------------------------------------------
+    def _is_of_function(self, task: Task, name: str) -> bool:
+        """Is a call made by a function of the vDSO that would not make it where there are data pages?"""
+        if not self._data_pages or name not in _DATA_CALLS:
+            return False
+        pc = self._cpu.read_pc()
+        return task.mm.vdso <= pc < task.mm.vdso_end and not self._handlers.hold(task.mm, pc)
+
     def _sp_of(self, task: Task) -> int:
         """SP of the program, which makes a call."""
         gregs = self._cpu.read_gregs()
@@ -141,7 +166,8 @@ class Recorder:
         """A call, made with SP at `sp`."""
         task = event.task
         holes = self._holes_of(task.pid, task.mm)
-        holes.add(self._arch.untag(sp - self._reserved_bytes & -_SLOT_BYTES & U64_MASK))
+        frame = self._arch.untag(sp - self._reserved_bytes & -_SLOT_BYTES & U64_MASK)
+        holes.add(frame, self._scratch_bytes)
         if event.name in _CLONES:
             self._cloning[task.pid] = holes.copy()
 
@@ -152,9 +178,11 @@ class Recorder:
             holes = self._holes[mm] = self._inherited.pop(pid) if pid in self._inherited else _Holes()
         return holes
 
-    def call_is_over(self, event: SyscallExit, args: tuple[int, ...], *, settled: bool = True) -> None:
+    def call_is_over(
+        self, event: SyscallExit, args: tuple[int, ...], *, settled: bool = True, registers: list[int] | None = None
+    ) -> None:
         """The end of a call; `args`: what is told of those of `event`. Not `settled`: its result is known, but the
-        registers are not the program's yet, or not to be compared.
+        registers are not the program's yet, or not to be compared. `registers`: the program's, if not the CPU's.
         """
         pid = event.task.pid
         if event.name in _CLONES and event.result is not None and event.result > 0:
@@ -162,6 +190,9 @@ class Recorder:
         count, _ = self._arguments_of(event.number)
         index = self._next(pid, Call(event.name, args if self._deep else args[:count], event.result))
         if not settled:
+            return
+        if registers is not None:
+            self._finish_with(index, event, registers)
             return
         gregs = self._cpu.read_gregs()
         if self._handlers.stack_returns and self._handlers.hold(event.task.mm, gregs[self._arch.PC_INDEX]):
@@ -175,12 +206,11 @@ class Recorder:
         if pc - task.mm.vdso not in self._handlers.stack_returns or not self._unfinished.get(task.pid):
             return
         gregs = self._cpu.read_gregs()
-        words = _FIVE_WORDS.unpack(read_memory(task.mm, gregs[self._arch.SP_INDEX], _FIVE_WORDS.size, None))
-        for register, word in self._handlers.taken.items():
-            gregs[register] = words[word]
         index, event = self._unfinished[task.pid].pop()
-        registers = b"".join(value.to_bytes(8, "little") for value in gregs)
-        self._finish(index, event, registers, gregs[self._arch.SP_INDEX])
+        self._finish_with(index, event, self._handlers.registers_after(gregs, gregs[self._arch.SP_INDEX], task.mm))
+
+    def _finish_with(self, index: int, event: SyscallExit, gregs: list[int]) -> None:
+        self._finish(index, event, b"".join(value.to_bytes(8, "little") for value in gregs), gregs[self._arch.SP_INDEX])
 
     def _finish(self, index: int, event: SyscallExit, registers: bytes, sp: int) -> None:
         task = event.task

@@ -11,10 +11,14 @@ from emu.compare.files import changed_files
 from emu.compare.handlers import of_image
 from emu.compare.meter import Meter
 from emu.compare.record import Recorder
+from emu.compare.served import Served
 from emu.compare.streams import CapturingHost
 from emu.compare.traps import Traps
 from emu.machine import Machine
-from vdso_image.image import load
+from kernel_model.bounce import SCRATCH_BYTES
+from kernel_model.data_pages import THREAD_PAGES
+from kernel_model.types import PAGE_SHIFT
+from vdso_image.image import VdsoImage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,12 +69,17 @@ def run_all(
     A run that is killed for its time is the last, unless `patient`: then it is a difference. Raises StartError, and
     KeyboardInterrupt when we are to stop.
     """
+    serving = any(options.bounce.vdso == "userspace" for _, options in machines)
+    data_pages = any(options.vdso_data != "none" for _, options in machines)
+    room_bytes = THREAD_PAGES << PAGE_SHIFT if data_pages else 0
+    how = Compared(check is Check.STATE, SCRATCH_BYTES if serving else 0, data_pages)
     reference = Reference()
     runs: list[Run] = []
     differences: list[Difference] = []
     for name, options in machines:
         checker = Checker(name, reference, runs[0].arch) if runs else None
-        done = run(name, options, given, checker or reference, deep=check is Check.STATE)
+        placed = options._replace(vdso_data_room_bytes=room_bytes)
+        done = run(name, placed, given, checker or reference, how)
         runs.append(done)
         if done.timed_out and not patient:
             break
@@ -84,17 +93,32 @@ def run_all(
     return runs, differences
 
 
-def run(name: str, options: MachineOptions, given: SharedInput, sink: Sink, *, deep: bool) -> Run:
-    """Run one machine, and tell `sink` what its tasks do (`deep`: see `Recorder`)."""
+class Compared(NamedTuple):
+    """What all runs that are compared have in common (see `Recorder`)."""
+
+    deep: bool
+    scratch_bytes: int = 0
+    data_pages: bool = False
+
+
+def run(name: str, options: MachineOptions, given: SharedInput, sink: Sink, how: Compared) -> Run:
+    """Run one machine, and tell `sink` what its tasks do."""
     host = CapturingHost(given)
     machine = Machine(options, host)
     kernel = machine.kernel
-    handlers = of_image(load(kernel.arch.NAME))
+    image = None if kernel.vdso is None else kernel.vdso.image
+    assert isinstance(image, VdsoImage)
+    handlers = of_image(image)
     trapping = options.abi in TRAPPING
-    recorder = Recorder(kernel, handlers, sink, deep=deep, frames=trapping)
+    recorder = Recorder(
+        kernel, handlers, sink,
+        deep=how.deep, frames=trapping, scratch_bytes=how.scratch_bytes, data_pages=how.data_pages,
+    )  # fmt: skip
     meter: Meter | Traps
     if trapping:
         meter = Traps(machine, recorder)
+    elif kernel.bounce is not None and kernel.bounce.serves:
+        meter = Meter(machine, handlers, Served(machine, handlers, recorder).before)
     else:
         kernel.events.subscribe(recorder)
         meter = Meter(machine, handlers, recorder.before)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from emu import disasm
 from emu.compare.costs import START, Costs
+from emu.compare.handlers import ARGUMENTS
 from emu.compare.record import read_memory
 from emu.cpu.watch import BlockWatch
 from kernel_model.abi.errno import EINTR, ERESTART_RESTARTBLOCK, ERESTARTSYS
@@ -38,25 +39,21 @@ _WORD_BYTES: Final = 8
 class _Frame:
     """How a signal's frame holds the registers that it interrupted."""
 
-    def __init__(
-        self, gregs_at: int, count: int, arguments: tuple[int, ...], align_bytes: int, red_zone_bytes: int
-    ) -> None:
-        """`gregs_at`: how far above SP, as the handler finds it. `arguments`: indices in `Arch.GREG_NAMES`.
-        `align_bytes`: frames are apart by multiples of it. `red_zone_bytes`: left out above a frame, but not at the
-        beginning of an alternate stack.
+    def __init__(self, gregs_at: int, count: int, align_bytes: int, red_zone_bytes: int) -> None:
+        """`gregs_at`: how far above SP, as the handler finds it. `align_bytes`: frames are apart by multiples of it.
+        `red_zone_bytes`: left out above a frame, but not at the beginning of an alternate stack.
         """
         self.gregs_at = gregs_at
         self.align = -align_bytes
         self.red_zone_bytes = red_zone_bytes
         self.gregs = Struct(f"<{count}Q")
-        self.arguments = arguments
 
 
 _FRAMES: Final = {
     # siginfo 128, ucontext up to uc_mcontext 176, fault_address 8
-    "aarch64": _Frame(312, 34, (0, 1, 2, 3, 4, 5), 16, 0),
-    # return address 8, uc_flags, uc_link, uc_stack 40; rdi, rsi, rdx, r10, r8, r9; the FPU's state is aligned to 64
-    "x86_64": _Frame(48, 18, (8, 9, 12, 2, 0, 1), 64, 128),
+    "aarch64": _Frame(312, 34, 16, 0),
+    # return address 8, uc_flags, uc_link, uc_stack 40; the FPU's state is aligned to 64
+    "x86_64": _Frame(48, 18, 64, 128),
 }
 
 
@@ -302,7 +299,7 @@ class Traps:
         number = dict(event.info.fields)["syscall"] & U32_MASK
         context = _Context(self._kernel.table.name(number), sp)
         context.number = number
-        a0, a1, a2, a3, a4, a5 = (gregs[index] for index in self._frame.arguments)
+        a0, a1, a2, a3, a4, a5 = (gregs[index] for index in ARGUMENTS[self._arch.NAME])
         context.args = (a0, a1, a2, a3, a4, a5)
         if not 0 < base - sp & U64_MASK < _STACK_MAX_BYTES:
             base = task.sas.sp + task.sas.size  # on the alternate stack

@@ -40,7 +40,7 @@ SERVED = ("bounce:userspace", "bounce:userspace+legacy+perthread")
 """Compared by themselves, for their frames take more of the stack, which is left out."""
 OTHERS = ("bounce:percpu", "bounce:perthread", "bounce:userspace+legacy", "bounce:userspace+percpu")
 """Likewise, with the guests of `WITH_OTHERS`."""
-WITH_OTHERS = re.compile("(breaks|ident|tasks|vdso)/|seccomp/inherit|signal/(frame|jobs|landing|threads)")
+WITH_OTHERS = re.compile("(breaks|ident|vdso)/|tasks/(clone|exec|exit|futex|kill|wait)$|signal/(jobs|landing)")
 COMPUTES_FRAMES = {"bounce/accidents", "signal/lowest"}
 """They leave room on the stack for the plain bounce's frame and for nothing else, or look where that would be."""
 TOO_LONG = {"tasks/turns", "signal/cancel", "signal/storm", "event/watches", "time/cputime"}

@@ -192,7 +192,7 @@ def test_files_are_compared(tmp_path: Path) -> None:
         (["--abis", "bare,dispatch:slide+hiding", "true"], 125, "--abis: 'dispatch:slide+hiding': hiding and"),
         (["--abis", "bare,bounce:stack+task-page", "true"], 125, "--abis: 'bounce:stack+task-page': task-page and"),
         (["--abis", "bare,bare", "true"], 125, "--abis: 'bare' stands there twice"),
-        (["--abis", "bare:user,bounce", "true"], 125, "--abis: 'bare:user': bare has no variants"),
+        (["--abis", "bare:user,bounce", "true"], 125, "--abis: 'bare:user': no variant 'user': write one of percpu"),
         (["--abis", "bare,bounce:user", str(DEMOS["aarch64"])], 125, f"{DEMOS['aarch64']}: aarch64 can't leave"),
         (["--entry-ns", "-1", "true"], 125, "--entry-ns: '-1' is no time"),
         (["--bind", "/tmp:/mnt:rw", "true"], 125, "--bind: /tmp:/mnt:rw: a run would see"),
