@@ -148,7 +148,8 @@ class Cpu(Protocol):
     def set_data_offset(self, offset: int) -> None:
         """Tell user space how far below `[vvar]` the data of the running task are (bytes; `kernel_model.data_pages`).
 
-        AArch64: in TPIDRRO_EL0. x86-64: as the limit of the segment DATA_SELECTOR. At most 20 bits; 0 for nowhere.
+        AArch64: in TPIDRRO_EL0. x86-64: as the limit of the segment DATA_SELECTOR. At most 17 bits, of which the
+        lowest is no part of the offset; 0 for nowhere.
         """
 
     def set_task_page(self, address: int) -> None:

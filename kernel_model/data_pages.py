@@ -28,6 +28,8 @@ VTHREAD_FLAGS: Final = VCPU_FLAGS | VM_DONTCOPY
 """A child of fork gets pages of its own."""
 THREAD_PAGES: Final = 16
 """Room in `[vthread]`; frames are there once a thread needs them."""
+MAY_ANSWER: Final = 1
+"""A bit of what user space is told, which no offset has: the vDSO's handler may answer calls by what is there."""
 _VALUES: Final = {
     "cpu": "cpu", "node": "numa_node", "pid": "tgid_vnr", "tid": "pid_vnr", "uid": "cred.uid", "euid": "cred.euid",
     "gid": "cred.gid", "egid": "cred.egid", "ppid": "signal.parent_vnr",
@@ -217,15 +219,24 @@ class DataPages:
             at = self._frames[place >> PAGE_SHIFT] + place % PAGE_SIZE
         self._pack(self._kernel.frames.ram, at, *self._values(task))
 
+    def watch_changed(self, task: Task) -> None:
+        """What is done with the calls of `task` before they are made is another thing now (`Task.syscall_work`)."""
+        if task is self._kernel.current:
+            self._tell_offset()
+
     def _tell_offset(self) -> None:
-        """Tell user space where the data of the running task are."""
+        """Tell user space where the data of the running task are.
+
+        Nothing answers a call that a filter, say, has to see.
+        """
         kernel = self._kernel
         task = kernel.current
         data = task.mm.data
         if data is None or data.end + PAGE_SIZE != task.mm.vdso:
             kernel.cpu.set_data_offset(0)
-        else:
-            kernel.cpu.set_data_offset(task.data_offset if self._per_thread else (task.cpu + 1) * self._stride)
+            return
+        offset = task.data_offset if self._per_thread else (task.cpu + 1) * self._stride
+        kernel.cpu.set_data_offset(offset | MAY_ANSWER if offset and not task.syscall_work else offset)
 
     # -- the way from the offset to the data --------------------------------------------------------------------------
     def _beginning(self, task: Task, pc: int) -> int:

@@ -38,6 +38,13 @@ _ALLOW: Final = 0
 _BLOCK: Final = 1
 
 
+def set_work(task: Task, bits: int) -> None:
+    """From now on that is done with its calls."""
+    task.syscall_work = bits
+    if task.kernel.data_pages is not None:
+        task.kernel.data_pages.watch_changed(task)
+
+
 class UserDispatch(NamedTuple):
     """prctl(PR_SET_SYSCALL_USER_DISPATCH): calls from `length` bytes at `offset` are never dispatched.
 
@@ -170,11 +177,11 @@ def set_user_dispatch(task: Task, mode: int, offset: int, length: int, selector:
     if selector and arch.untag(selector) >= arch.TASK_SIZE:
         raise SyscallError(errno.EFAULT)
     task.syscall_dispatch = UserDispatch(offset, length, arch.untag(selector))
-    task.syscall_work |= USER_DISPATCH
+    set_work(task, task.syscall_work | USER_DISPATCH)
     return 0
 
 
 def reset_user_dispatch(task: Task) -> None:
     """No dispatch any more: asked for, or because the task is a new one, or runs a new program."""
-    task.syscall_work &= ~USER_DISPATCH
+    set_work(task, task.syscall_work & ~USER_DISPATCH)
     task.syscall_dispatch = None

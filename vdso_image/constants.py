@@ -43,7 +43,8 @@ def constants(arch: str) -> dict[str, int]:
         "CLOCKMODE_COUNTER": vvar.CLOCKMODE_COUNTER,
         **{f"VVAR_{name.upper()}": offset for name, offset in vvar.offsets().items()},
         "DATA_SELECTOR": DATA_SELECTOR,
-        "DATA_MASK": (1 << 17) - 1,  # of what TPIDRRO_EL0 holds, kernel_model/arch/aarch64.py:task_pages()
+        "DATA_MASK": data_pages.OFFSET_MASK,
+        "DATA_ANSWERS_BIT": data_pages.ANSWERS_BIT,
         "VTASK_SELECTOR": VTASK_SELECTOR,
         "VTASK_BASE": TASK_UNMAPPED_BASE - 0xFFF,  # a limit in pages ends with the last byte of one
         **{f"VTASK_{name.upper()}": offset for name, offset in data_pages.PER_TASK.offsets().items()},

@@ -13,6 +13,10 @@ from typing import Final, NamedTuple
 
 STRIDE_BYTES: Final = 64
 """From one struct to the next: a whole number of them in a page, and none across two lines of a cache."""
+OFFSET_MASK: Final = (1 << 17) - STRIDE_BYTES
+"""The bits that an offset may have, of those by which the kernel tells it (`Cpu.set_data_offset`)."""
+ANSWERS_BIT: Final = 0
+"""Beside them: the handler that serves calls may answer by what is there (`kernel_model.data_pages.MAY_ANSWER`)."""
 
 
 class Field(NamedTuple):

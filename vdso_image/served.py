@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from kernel_model.syscalls.table import names as calls_of
+from vdso_image.data_pages import ANSWERS
 
 VARIABLES: Final = ("umask", "personality", "set_robust_list", "get_robust_list", "prctl")
 """They read or write a variable in `[vtask]` or `[vfs]`."""
@@ -76,6 +77,7 @@ def _routines(arch: str) -> dict[int, str]:
     """Number to the label of its routine."""
     numbers = _numbers(arch)
     found = {numbers[name]: "serve_variable" for name in VARIABLES}
+    found |= {numbers[name]: f"serve_{name}" for name in (*ANSWERS, "getcpu")}
     if arch in SAVED:
         found |= {numbers[name]: f"glue_{name}" for name in GLUE if name in numbers}
     return found

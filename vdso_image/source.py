@@ -23,6 +23,7 @@ the directives below. Upper-case names are numbers (`vdso_image.constants`); `vv
                             from the function's label `userspace_plain` (`vdso_image.served`)
     .answers                the lines up to `.endanswers` once for each call of `vdso_image.data_pages.ANSWERS`, with
                             its name for \\call and, in upper case, its field for \\FIELD
+    .include FILE           the lines of another file beside this one, which is none by itself (`*.inc`)
     .glue                   the routines of `vdso_image.served` that make one call of other arguments
 """
 
@@ -102,8 +103,9 @@ class Program:
 class _Reader:
     """Reads one architecture's files into a Program."""
 
-    def __init__(self, arch: str) -> None:
+    def __init__(self, arch: str, directory: Path) -> None:
         self.program = Program(arch)
+        self._directory = directory
         self._numbers = constants(arch)
         self._tables = bit_tables(arch)
         self._func: Func | None = None
@@ -130,6 +132,7 @@ class _Reader:
             ".finish": self._finish,
             ".routines": self._routines,
             ".glue": self._glue,
+            ".include": self.file,
             ".answers": self._answers,
             ".endanswers": self._end_answers,
         }
@@ -160,6 +163,14 @@ class _Reader:
             raise SourceError("an instruction outside a function")
         else:
             self._instruction(code, remark)
+
+    def file(self, name: str) -> None:
+        """Take a whole file; SourceError tells the line."""
+        for number, text in enumerate((self._directory / name).read_text().splitlines(), 1):
+            try:
+                self.line(text)
+            except (SourceError, KeyError, OSError, TypeError, ValueError) as error:
+                raise SourceError(f"{name}:{number}: {error}") from error
 
     def close(self) -> None:
         """A file ends."""
@@ -285,13 +296,9 @@ class _Reader:
 
 def read_sources(arch: str, directory: Path = SOURCES) -> Program:
     """The sources of `arch` in `directory`, in the order of their names; SourceError."""
-    reader = _Reader(arch)
+    reader = _Reader(arch, directory / arch)
     for path in sorted((directory / arch).glob("*.S")):
-        for number, text in enumerate(path.read_text().splitlines(), 1):
-            try:
-                reader.line(text)
-            except (SourceError, KeyError, TypeError, ValueError) as error:
-                raise SourceError(f"{path.name}:{number}: {error}") from error
+        reader.file(path.name)
         try:
             reader.close()
         except SourceError as error:

@@ -222,7 +222,7 @@ class Aarch64Cpu(UnicornCpu):
         self.engine.write_register(REG_TPIDR_EL0, value)
 
     def set_data_offset(self, offset: int) -> None:
-        """In TPIDRRO_EL0, which user space can read and not write: its first bits (`DATA_MASK` in the vDSO)."""
+        """In TPIDRRO_EL0, which user space can read and not write: its first bits."""
         self._tpidrro = self._tpidrro & ~_DATA_MASK | offset
         self.engine.write_register(REG_TPIDRRO_EL0, self._tpidrro)
 

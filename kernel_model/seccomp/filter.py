@@ -10,7 +10,7 @@ from kernel_model.cred import CAP_SYS_ADMIN
 from kernel_model.exit import threads_of
 from kernel_model.mm.uaccess import copy_from_user, get_user
 from kernel_model.seccomp.bpf import Evaluate, Program, always_allows, check_filter, compile_filter, converted_length
-from kernel_model.syscall_work import SECCOMP
+from kernel_model.syscall_work import SECCOMP, set_work
 from kernel_model.types import SyscallError
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def set_mode_strict(task: Task) -> int:
     _may_assign_mode(task, abi.SECCOMP_MODE_STRICT)
     # QUIRK: Strict mode lets rdtsc be: the engine executes it by itself.
     task.seccomp = Seccomp(abi.SECCOMP_MODE_STRICT)
-    task.syscall_work |= SECCOMP
+    set_work(task, task.syscall_work | SECCOMP)
     return 0
 
 
@@ -237,7 +237,7 @@ def _attach(task: Task, flags: int, new: SeccompFilter) -> int:
     new.users = 1
     kernel.seccomp_insns += new.length
     task.seccomp = Seccomp(abi.SECCOMP_MODE_FILTER, new, old.filter_count + 1)
-    task.syscall_work |= SECCOMP
+    set_work(task, task.syscall_work | SECCOMP)
     for thread in siblings:
         _sync(task, thread)
     return 0
@@ -265,4 +265,4 @@ def _sync(caller: Task, thread: Task) -> None:
     _put(caller.kernel, None if theirs is None else theirs.filter)
     if caller.no_new_privs:
         thread.no_new_privs = True
-    thread.syscall_work |= SECCOMP
+    set_work(thread, thread.syscall_work | SECCOMP)

@@ -75,11 +75,16 @@ def sys_sched_yield(task: Task) -> int:
 
 @syscall()
 def sys_getcpu(task: Task, cpu: CpuPtr, node: CpuPtr, cache: Ptr) -> int:
-    """getcpu(2): the logical CPU, of node 0."""
-    if cpu:
-        put_user(task.mm, cpu, _UINT, task.cpu)
-    if node:
-        put_user(task.mm, node, _UINT, 0)
+    """getcpu(2): the logical CPU, and its node; each is written whatever becomes of the other (kernel/sys.c)."""
+    failed = None
+    for pointer, value in ((cpu, task.cpu), (node, task.numa_node)):
+        if pointer:
+            try:
+                put_user(task.mm, pointer, _UINT, value)
+            except SyscallError as error:
+                failed = error
+    if failed is not None:
+        raise failed
     return 0
 
 

@@ -65,6 +65,7 @@ static const struct mode modes[] = {
 enum scenario {
     GETPID, READ, READ_WAITS, WRITE, NANOSLEEP, FUTEX, FUTEX_TIMED, PPOLL, PPOLL_UNBLOCKS, BLOCK, UNBLOCK, FORK, VFORK,
     SIGRETURN, UPPER_HALF, STEPPED, UMASK, PERSONALITY, GET_ROBUST_LIST, GET_PDEATHSIG, OPEN, EPOLL_WAIT, OLD_FORK,
+    GETCPU, GETEUID,
     SCENARIOS
 };
 
@@ -395,6 +396,11 @@ static void set_up(enum scenario scenario)
     case EPOLL_WAIT: arguments_are(SYS_epoll_pwait, epoll, (long)&happened, 1, 17, 0); break;
     case OLD_FORK: arguments_are(SYS_clone, SIGCHLD, 0, 0, 0, 0); break;
 #endif
+    case GETCPU: arguments_are(SYS_getcpu, (long)&left.tv_sec, (long)&left.tv_nsec, 3, 4, 5); break;
+    case GETEUID:
+        syscall(SYS_setresuid, -1L, 4321L, -1L);
+        arguments_are(SYS_geteuid, 1, 2, 3, 4, 5);
+        break;
     case SIGRETURN:
         arguments_are(SYS_rt_sigreturn, 0, 0, 0, 0, 0);
         raise(SIGUSR2); /* its handler makes the frame */
@@ -463,7 +469,9 @@ static void trial(enum scenario scenario)
         now.extra[1] = trap_pcs;
     }
     now.extra[2] = left.tv_sec * 1000000000UL + left.tv_nsec;
-    if (scenario == UMASK)
+    if (scenario == GETEUID)
+        syscall(SYS_setresuid, -1L, 0L, -1L);
+    else if (scenario == UMASK)
         now.extra[2] = umask(022);
     else if (scenario == PERSONALITY)
         now.extra[2] = personality(0xffffffff);

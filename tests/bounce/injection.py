@@ -44,13 +44,18 @@ VARIANTS = {
     "task-page": BounceWishes(frame="task-page"),
     "user": BounceWishes(leave_by="user"),
     "userspace": BounceWishes(vdso="userspace"),
+    "percpu": BounceWishes(vdso="userspace"),
+    "perthread": BounceWishes(vdso="userspace"),
 }
+VDSO_DATA = {"percpu": "percpu", "perthread": "perthread"}
+"""Variants whose handler answers some calls from a data page."""
 # The guest's enums and tables, in their order
 SCENARIOS = (
     "getpid", "read", "read that waits", "write", "nanosleep", "futex", "futex with a time", "ppoll",
     "ppoll that unblocks the signal", "rt_sigprocmask that blocks it", "rt_sigprocmask that unblocks it", "fork",
     "vfork", "rt_sigreturn", "getpid with a bit beyond 32", "getpid, single-stepped", "umask", "personality",
-    "get_robust_list", "prctl(PR_GET_PDEATHSIG)", "open", "epoll_wait", "the old fork",
+    "get_robust_list", "prctl(PR_GET_PDEATHSIG)", "open", "epoll_wait", "the old fork", "getcpu",
+    "geteuid",
 )  # fmt: skip
 MODES = (
     "a signal for the thread",
@@ -175,6 +180,7 @@ class Injector(ABC):
             MachineOptions(
                 program=str(path), argv=[b"guest", *self.arguments(arch)], env={}, isolate=True, seed=1,
                 virtual_time=True, abi="bounce" if wishes else "bare", bounce=wishes or BounceWishes(),
+                vdso_data=VDSO_DATA.get(variant, "none"),
             )
         )  # fmt: skip
         self.kernel = machine.kernel

@@ -13,7 +13,7 @@
     mov ecx, DATA_SELECTOR          // the descriptor whose limit tells where this task's data are
     xor eax, eax                    // nowhere, if there is no such descriptor
     lsl eax, ecx                    // counted down from the [vvar] page
-    test eax, eax                   // anywhere?
+    and eax, DATA_MASK              // anywhere?
     je \call_call                   // no
     lea rcx, [rip + vvar]           // the page
     sub rcx, rax                    // the task's data
@@ -36,7 +36,7 @@
     xor eax, eax                    // nowhere, if there is no such descriptor
     lsl eax, ecx                    // counted down from the [vvar] page
     lea rcx, [rip + vvar]           // the page
-    test eax, eax                   // anywhere?
+    and eax, DATA_MASK              // anywhere?
     je getcpu_vvar                  // no: the page itself knows the CPU
     sub rcx, rax                    // the task's data
     mov rax, qword ptr [rcx + DATA_CPU] // the CPU, and its node in the upper half

@@ -157,6 +157,8 @@ userspace_done:
     .cfi cfa=*(rsp+24) rip=rcx rcx=undefined r11=undefined
     mov r11, qword ptr [rsp + 16]   // rflags, where a call leaves it for the program to see
     iretq                           // rip, rflags and rsp at once
+
+    .include answers.inc
     .endfunc
 
     .routines routines
