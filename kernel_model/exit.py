@@ -242,6 +242,8 @@ def _tell_parent(leader: Task, code: int) -> None:
         action = parent.sighand.get(SIGCHLD)
         if action.handler == SIG_IGN or action.flags & SA_NOCLDWAIT:
             release_task(leader)
+        if action.handler == SIG_IGN:
+            signal = 0  # not even pending where it is blocked
     if 1 <= signal <= NSIG:
         send_signal(kernel, parent, info, group=True)
     parent.signal.wait_chldexit.wake()

@@ -245,6 +245,35 @@ static void unwanted(void)
     signal(SIGCHLD, SIG_DFL);
 }
 
+static int pending(int signal)
+{
+    sigset_t set;
+    sigpending(&set);
+    return sigismember(&set, signal);
+}
+
+/* The end of a child whose parent ignores SIGCHLD is no signal, not even a pending one. */
+static void unwanted_and_blocked(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGCHLD, SIG_IGN);
+    child_of(leave, 1);
+    FAILS(wait(&status), ECHILD);
+    WANT(pending(SIGCHLD), 0);
+    struct sigaction act = { .sa_handler = SIG_DFL, .sa_flags = SA_NOCLDWAIT };
+    sigaction(SIGCHLD, &act, NULL);
+    child_of(leave, 1);
+    FAILS(wait(&status), ECHILD);
+    WANT(pending(SIGCHLD), 1);
+    signal(SIGCHLD, SIG_IGN);
+    WANT(pending(SIGCHLD), 0);
+    signal(SIGCHLD, SIG_DFL);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
 static void told_of_death(void)
 {
     int told[2];
@@ -280,6 +309,7 @@ int main(void)
     stopping();
     orphans();
     unwanted();
+    unwanted_and_blocked();
     told_of_death();
     return guest_end();
 }
