@@ -157,7 +157,7 @@ class Machine:
         self._frames.flush_code = self.cpu.flush_code
         self.cpu.set_counter(self.kernel.clock.monotonic_ns)
         self.kernel.attach_cpu(architectures.get(arch), self.cpu)
-        vdso = self.kernel.vdso = Vdso(self.kernel, load_vdso(arch), pack_vvar)
+        vdso = self.kernel.vdso = Vdso(self.kernel, load_vdso(arch, self._vdso_kind()), pack_vvar)
         vdso.data_room_bytes = self.options.vdso_data_room_bytes
         if self.options.vdso_data != "none":
             self._make_data_pages(self.options.vdso_data)
@@ -173,6 +173,10 @@ class Machine:
             from emu.hack1 import preload
 
             self.kernel.preload = preload(self.kernel, arch, self.options.abi, self.options.handler)
+
+    def _vdso_kind(self) -> str:
+        """Which image: whatever the ABI is, for its functions can be called under each."""
+        return "libkernel" if self.options.bounce.vdso == "libkernel" else "plain"
 
     def _make_data_pages(self, kind: str) -> None:
         """`kind`: percpu | percpu-racy | perthread."""

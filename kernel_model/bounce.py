@@ -43,8 +43,9 @@ class BounceWishes(NamedTuple):
     """How a person wants bounces (`--bounce-*`), whatever the architecture.
 
     `check`: site (the instruction's own address) | slide (PC as the slide compares it). `frame`: stack | task-page.
-    `leave_by`: redirect | user. `vdso`: plain | userspace (its handler serves calls). `calls`: all | legacy | names
-    and numbers with commas. `visible`: real | origin, the instruction that a flagged call is said to be made by.
+    `leave_by`: redirect | user. `vdso`: plain | userspace (its handler serves calls) | libkernel (a function for each
+    call; the handler is plain's). `calls`: all | legacy | names and numbers with commas. `visible`: real | origin, the
+    instruction that a flagged call is said to be made by.
     """
 
     check: str = "site"

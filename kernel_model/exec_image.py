@@ -366,6 +366,8 @@ def _auxv(task: Task, mm: MemoryMap, image: _AuxiliaryVector, *, random: int, pl
     cred = task.cred
     hwcap, hwcap2 = kernel.cpu.hwcaps()
     entries = [auxvec.AT_SYSINFO_EHDR, mm.vdso] if mm.vdso else []
+    if mm.vdso and kernel.vdso is not None and kernel.vdso.image.table:
+        entries += [auxvec.AT_UABI, mm.vdso + kernel.vdso.image.table]
     entries += [
         auxvec.AT_MINSIGSTKSZ, kernel.arch.MINSIGSTKSZ,
         auxvec.AT_HWCAP, hwcap,

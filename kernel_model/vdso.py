@@ -85,6 +85,10 @@ class VdsoImage(Protocol):
     def carried(self) -> frozenset[int]: ...
     @property
     def sigreturn(self) -> int: ...
+    @property
+    def table(self) -> int:
+        """The table of entry points that AT_UABI leads to; 0 where there is none."""
+        ...
 
 
 class TimeNamespaceVvar(AddressSpace):

@@ -14,6 +14,7 @@ from functools import cache
 from struct import iter_unpack, pack_into
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from vdso_image.entry_table import pack_entries
 from vdso_image.vvar import VVAR_BYTES
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def assemble(program: Program, text_offset: int) -> Assembled:
     names += program.labels
     lines = ["vvar:", f".space {VVAR_BYTES + text_offset}", *program.lines, "text_end:", ".balign 16", "data_start:"]
     for label, data in program.data:
-        lines += [label + ":", *(f".byte {byte}" for byte in data)]
+        lines += [".balign 8", label + ":", *(f".byte {byte}" for byte in data)]
     lines += ["data_end:", ".balign 8", *(f".quad {name}" for name in names)]
     code = _assembled(program.arch, lines)
     table = len(code) - 8 * len(names)
@@ -107,6 +108,13 @@ def _with_tables(program: Program, result: Assembled) -> bytes:
         for index, label in enumerate(words):
             if label is not None:
                 pack_into("<H", rodata, at + 2 * index, result.labels[label] - result.labels[base])
+    places = [result.labels[table.label] for table in program.entry_tables]
+    for table, place, following in zip(program.entry_tables, places, [*places, 0][1:], strict=True):
+        ahead = following - place if following else 0
+        offsets = [result.labels[label] - place if label else 0 for label in table.functions]
+        packed = pack_entries(table.version, ahead, offsets)
+        at = place - result.rodata_offset
+        rodata[at : at + len(packed)] = packed
     return bytes(rodata)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from kernel_model.abi import time as abi
+from kernel_model.abi.errno import ENOMEM
 from kernel_model.abi.prctl import PR_GET_PDEATHSIG, PR_GET_TIMERSLACK, PR_SET_PDEATHSIG, PR_SET_TIMERSLACK
 from kernel_model.arch.x86_64 import DATA_SELECTOR, TASK_UNMAPPED_BASE, VTASK_SELECTOR
 from kernel_model.bounce import NO_CALL, REDIRECT
@@ -31,6 +32,8 @@ def constants(arch: str) -> dict[str, int]:
     return {
         "REDIRECT": REDIRECT,
         "NO_CALL": NO_CALL | REDIRECT,
+        "ENOMEM": ENOMEM,
+        "MINUS_ENOMEM": -ENOMEM & (1 << 64) - 1,
         "BROKEN": 0xB0,  # the comment of a brk that nothing reaches
         "USER_CS": 0x33,  # arch/x86/include/asm/segment.h: __USER_CS
         "USER_SS": 0x2B,  # and __USER_DS

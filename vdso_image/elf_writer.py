@@ -9,7 +9,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from struct import pack
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PAGE: Final = 4096
 SONAME: Final = "linux-vdso.so.1"
@@ -27,19 +30,24 @@ SHF_ALLOC, SHF_EXECINSTR = 2, 4
 STB_GLOBAL, STB_WEAK = 1, 2
 STT_FUNC: Final = 2
 VER_FLG_BASE: Final = 1
+VERSYM_HIDDEN: Final = 0x8000
 _DT_NULL, _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ, _DT_SYMENT, _DT_SONAME = 0, 4, 5, 6, 10, 11, 14
 _DT_GNU_HASH, _DT_VERSYM, _DT_VERDEF, _DT_VERDEFNUM = 0x6FFFFEF5, 0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFD
 
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """A function that others find by name. `value` is its offset from the image's start, `size` in bytes."""
+    """A function that others find by name. `value` is its offset from the image's start, `size` in bytes.
+
+    `hidden`: another version of the name is the one that is meant where none is asked for.
+    """
 
     name: str
     value: int
     size: int
     version: str
     weak: bool = False
+    hidden: bool = False
 
 
 @dataclass(slots=True)
@@ -93,9 +101,11 @@ class StringTable:
 class DynamicSymbols:
     """The symbols in the order the GNU hash table wants, and the tables that belong to them."""
 
-    def __init__(self, symbols: list[Symbol], versions: list[str]) -> None:
+    def __init__(self, symbols: list[Symbol], versions: list[str], parents: Mapping[str, str]) -> None:
+        """`parents`: of a version, the one that it goes on from."""
         self.bucket_count = len(symbols) | 1  # odd: System V's hash of names that end alike differs little below
-        self.symbols = sorted(symbols, key=lambda s: (gnu_hash(s.name.encode()) % self.bucket_count, s.name))
+        self.symbols = sorted(symbols, key=lambda s: (gnu_hash(s.name.encode()) % self.bucket_count, s.name, s.hidden))
+        self._parents = parents
         self.strings = StringTable()
         self.versions = [SONAME, *versions]
         for text in (*self.versions, *(symbol.name for symbol in self.symbols)):
@@ -120,33 +130,38 @@ class DynamicSymbols:
         return pack(f"<{len(words)}I", *words)
 
     def gnu_hash(self) -> bytes:
-        """.gnu.hash, with a Bloom filter of one word."""
+        """.gnu.hash; a word of its Bloom filter is for 32 symbols at most."""
         shift = 6
-        bloom = 0
+        bloom = [0] * (1 << (len(self.symbols) // 32).bit_length())
         buckets = [0] * self.bucket_count
         chain: list[int] = []
         hashes = [gnu_hash(symbol.name.encode()) for symbol in self.symbols]
         for index, value in enumerate(hashes):
-            bloom |= 1 << value % 64 | 1 << (value >> shift) % 64
+            bloom[value // 64 % len(bloom)] |= 1 << value % 64 | 1 << (value >> shift) % 64
             slot = value % self.bucket_count
             buckets[slot] = buckets[slot] or index + 1
             last = index + 1 == len(hashes) or hashes[index + 1] % self.bucket_count != slot
             chain.append(value & ~1 | last)
-        return pack(f"<4IQ{len(buckets) + len(chain)}I", self.bucket_count, 1, 1, shift, bloom, *buckets, *chain)
+        form = f"<4I{len(bloom)}Q{len(buckets) + len(chain)}I"
+        return pack(form, self.bucket_count, 1, len(bloom), shift, *bloom, *buckets, *chain)
 
     def versym(self) -> bytes:
-        """.gnu.version: for each symbol the number of its version."""
-        numbers = [0, *(self.versions.index(symbol.version) + 1 for symbol in self.symbols)]
-        return pack(f"<{len(numbers)}H", *numbers)
+        """.gnu.version: for each symbol the number of its version, and whether it is hidden."""
+        numbers = [self.versions.index(s.version) + 1 | (VERSYM_HIDDEN if s.hidden else 0) for s in self.symbols]
+        return pack(f"<{1 + len(numbers)}H", 0, *numbers)
 
     def verdef(self) -> bytes:
-        """.gnu.version_d: the versions, the first of them the object itself."""
+        """.gnu.version_d: the versions, the first of them the object itself, each with its parent behind it."""
         out = b""
         for number, name in enumerate(self.versions, 1):
             flags = VER_FLG_BASE if number == 1 else 0
-            following = 28 if number < len(self.versions) else 0
-            out += pack("<HHHHIII", 1, flags, number, 1, elf_hash(name.encode()), 20, following)
-            out += pack("<II", self.strings.add(name), 0)
+            parent = self._parents.get(name)
+            count = 1 if parent is None else 2
+            following = 20 + 8 * count if number < len(self.versions) else 0
+            out += pack("<HHHHIII", 1, flags, number, count, elf_hash(name.encode()), 20, following)
+            out += pack("<II", self.strings.add(name), 0 if parent is None else 8)
+            if parent is not None:
+                out += pack("<II", self.strings.add(parent), 0)
         return out
 
 

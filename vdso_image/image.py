@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ARCHITECTURES: Final = ("aarch64", "x86_64")
+KINDS: Final = ("plain", "libkernel")
+"""`libkernel` is `plain` and, behind it, a function for each call (`vdso_image.libkernel`)."""
 TASK_PAGE_ALIGN_BYTES: Final = 1 << 16
 """Where a frame of `task-page` may begin."""
 
@@ -66,7 +68,7 @@ class VdsoImage(NamedTuple):
     arch: str
     elf: bytes
     symbols: Mapping[str, int]
-    """All of the dynamic symbols, by name (aliases too)."""
+    """All of the dynamic symbols, by name (aliases too); hidden ones as `name@VERSION`."""
     handlers: Mapping[str, int]
     """Where a bounce begins, by kind: see the module's text."""
     restart_ranges: tuple[RestartRange, ...]
@@ -85,13 +87,25 @@ class VdsoImage(NamedTuple):
     text: tuple[int, int]
     """Start and end of .text."""
     build_id: bytes
+    table: int = 0
+    """The table of entry points (`vdso_image.entry_table`); 0 where there is none."""
+
+    @property
+    def kind(self) -> str:
+        """plain | libkernel."""
+        return "libkernel" if self.table else "plain"
 
 
-def load(arch: str) -> VdsoImage:
+def file_name(arch: str, kind: str) -> str:
+    """What the files of an image are called, without their suffixes. `kind`: plain | libkernel."""
+    return arch if kind == "plain" else f"{arch}-{kind}"
+
+
+def load(arch: str, kind: str = "plain") -> VdsoImage:
     """The built image of `arch`. ValueError for an architecture that there is none for."""
     if arch not in ARCHITECTURES:
         raise ValueError(f"no vDSO for {arch}")
-    stem = f"{__file__.rpartition('/')[0]}/built/{arch}"
+    stem = f"{__file__.rpartition('/')[0]}/built/{file_name(arch, kind)}"
     with open(stem + ".so", "rb") as file:
         elf = file.read()
     with open(stem + ".txt", encoding="ascii") as file:
@@ -106,7 +120,7 @@ def parse(arch: str, elf: bytes, description: str) -> VdsoImage:
     data_ranges: list[tuple[int, int]] = []
     undo: list[UndoRange] = []
     text = (0, 0)
-    sigreturn = plain = 0
+    sigreturn = plain = table = 0
     glue_returns = -1
     build_id = b""
     for line in description.splitlines():
@@ -133,9 +147,11 @@ def parse(arch: str, elf: bytes, description: str) -> VdsoImage:
             text = (int(values[0], 16), int(values[1], 16))
         elif word == "sigreturn":
             sigreturn = int(values[0], 16)
+        elif word == "table":
+            table = int(values[0], 16)
         elif word == "build-id":
             build_id = bytes.fromhex(values[0])
     return VdsoImage(
         arch, elf, symbols, handlers, tuple(ranges), tuple(data_ranges), tuple(undo), plain, glue_returns,
-        sigreturn, text, build_id,
+        sigreturn, text, build_id, table,
     )  # fmt: skip

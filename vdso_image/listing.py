@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from vdso_image import data_pages, vvar
 from vdso_image.assemble import disassemble
 from vdso_image.cfi import CODE_ALIGN, COLUMNS
+from vdso_image.elf_writer import VERSYM_HIDDEN
 from vdso_image.source import Program, read_sources
 
 if TYPE_CHECKING:
@@ -26,12 +27,22 @@ _INDENT: Final = "  "
 
 
 class Function(NamedTuple):
-    """A symbol of the image; `names` begins with the one that is not weak."""
+    """A function of the image; `names` begins with one that is not weak, whose version is `version`.
+
+    A name that means another version where none is asked for is here as `name@version`.
+    """
 
     names: tuple[str, ...]
     version: str
     start: int
     size: int
+    versions: tuple[str, ...]
+    """Of each name."""
+
+    @property
+    def plain_name(self) -> str:
+        """The first name, as it is without a version."""
+        return self.names[0].partition("@")[0]
 
 
 def elf_file(elf: bytes) -> Any:
@@ -49,15 +60,18 @@ def functions(elf: bytes) -> list[Function]:
         for verdef, names in file.get_section_by_name(".gnu.version_d").iter_versions()
     }
     numbers = file.get_section_by_name(".gnu.version")
-    found: dict[int, list[tuple[bool, str, str, int]]] = {}
+    found: dict[int, list[tuple[bool, bool, str, str, int]]] = {}
     for index, symbol in enumerate(file.get_section_by_name(".dynsym").iter_symbols()):
         if index:
             weak = symbol["st_info"]["bind"] == "STB_WEAK"
-            version = versions[numbers.get_symbol(index)["ndx"]]
-            found.setdefault(symbol["st_value"], []).append((weak, symbol.name, version, symbol["st_size"]))
+            number = numbers.get_symbol(index)["ndx"]
+            hidden = number & VERSYM_HIDDEN != 0
+            version = versions[number & ~VERSYM_HIDDEN]
+            name = f"{symbol.name}@{version}" if hidden else symbol.name
+            found.setdefault(symbol["st_value"], []).append((weak, hidden, version, name, symbol["st_size"]))
     return [
-        Function(tuple(name for _, name, _, _ in sorted(same)), same[0][2], start, same[0][3])
-        for start, same in sorted(found.items())
+        Function(tuple(s[3] for s in same), same[0][2], start, same[0][4], tuple(s[2] for s in same))
+        for start, same in sorted((start, sorted(same)) for start, same in found.items())
     ]
 
 
@@ -127,17 +141,17 @@ def unwind_rows(arch: str, elf: bytes) -> dict[int, str]:
 
 
 # -- listings ---------------------------------------------------------------------------------------------------------
-def _remarks(program: Program) -> dict[str, list[str]]:
-    """Function to the remarks beside its instructions, in order."""
+def _remarks(program: Program) -> dict[tuple[str, str], list[str]]:
+    """Name and version of a function to the remarks beside its instructions, in order."""
     return {
-        func.name: [insn.remark for insn in program.insns if func.start < insn.mark < func.end]
+        (func.name, func.version): [insn.remark for insn in program.insns if func.start < insn.mark < func.end]
         for func in program.functions
     }
 
 
 def code(image: VdsoImage, function: Function, rows: dict[int, str], remarks: list[str]) -> Iterator[str]:
     """A function, an instruction a line, with the unwind rules where they change and marks of the restart ranges."""
-    yield f"{function.names[0]}@{function.version}:"
+    yield f"{function.plain_name}@{function.version}:"
     kinds = {offset: kind for kind, offset in image.handlers.items()}
     width = _BYTES_WIDTH[image.arch]
     place = function.start
@@ -168,11 +182,12 @@ def all_code(image: VdsoImage, wanted: tuple[str, ...]) -> list[str]:
     if missing:
         raise KeyError(missing[0])
     rows = unwind_rows(image.arch, image.elf)
-    remarks = _remarks(read_sources(image.arch))
+    remarks = _remarks(read_sources(image.arch, kind=image.kind))
     lines: list[str] = []
     for name in wanted:
         function = by_name[name]
-        lines += [*code(image, function, rows, remarks.get(function.names[0], [])), ""]
+        known = remarks.get((function.plain_name, function.version), [])
+        lines += [*code(image, function, rows, known), ""]
     return lines
 
 
@@ -180,8 +195,11 @@ def symbol_table(image: VdsoImage) -> list[str]:
     """Every symbol with its place, size and version."""
     lines = ["offset   size  version       name"]
     for function in functions(image.elf):
-        names = function.names[0] + "".join(f" (also {alias})" for alias in function.names[1:])
-        lines.append(f"{function.start:#06x}  {function.size:5}  {function.version:12}  {names}")
+        others = "".join(
+            f" (also {alias if version == function.version or '@' in alias else f'{alias}@{version}'})"
+            for alias, version in zip(function.names[1:], function.versions[1:], strict=True)
+        )
+        lines.append(f"{function.start:#06x}  {function.size:5}  {function.version:12}  {function.plain_name}{others}")
     return lines
 
 
@@ -222,8 +240,9 @@ def overview(image: VdsoImage) -> str:
     def part(title: str, lines: list[str]) -> list[str]:
         return [title, *(_INDENT + line if line else "" for line in lines), ""]
 
+    kind = "" if image.kind == "plain" else f", {image.kind}"
     lines = [
-        f"vDSO of {image.arch}: {len(image.elf)} bytes, build id {image.build_id.hex()}",
+        f"vDSO of {image.arch}{kind}: {len(image.elf)} bytes, build id {image.build_id.hex()}",
         "",
         *part("Symbols", symbol_table(image)),
         *part("Sections", section_table(image)),

@@ -4,8 +4,10 @@ A source is lines of the architecture's own instructions (x86-64: Intel's syntax
 the directives below. Upper-case names are numbers (`vdso_image.constants`); `vvar` is the data page.
 
     .align BYTES            fill up to a multiple of BYTES
-    .func NAME VERSION      a function begins; VERSION is LINUX or UABI_1; then perhaps `nounwind`
+    .func NAME VERSION      a function begins; VERSION is LINUX, UABI_1 or, in the image libkernel, UABI_2; then
+                            perhaps `nounwind`. A name that is there in another version has a label with it
     .alias NAME             another, weak, name of the function
+    .also NAME VERSION OF   another name for the function OF
     .endfunc                it ends
     .handler KIND           a bounce of that kind begins here
     .restart KIND           from here nothing has changed yet ...
@@ -25,6 +27,7 @@ the directives below. Upper-case names are numbers (`vdso_image.constants`); `vv
                             its name for \\call and, in upper case, its field for \\FIELD
     .include FILE           the lines of another file beside this one, which is none by itself (`*.inc`)
     .glue                   the routines of `vdso_image.served` that make one call of other arguments
+    .entries NAME VERSION   the table of that version's functions, in .rodata (`vdso_image.entry_table`)
 """
 
 from __future__ import annotations
@@ -36,14 +39,16 @@ from typing import TYPE_CHECKING, Final
 
 from vdso_image.constants import bit_tables, constants
 from vdso_image.data_pages import ANSWERS
+from vdso_image.entry_table import EntryTable
 from vdso_image.served import glue_lines, routine_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 SOURCES: Final = Path(__file__).parent / "src"
 LINUX_VERSION: Final = {"aarch64": "LINUX_2.6.39", "x86_64": "LINUX_2.6"}
-OWN_VERSION: Final = "UABI_1"
+OWN_VERSIONS: Final = ("UABI_1", "UABI_2")
+"""Oldest first; each is the parent of the next."""
 FILL: Final = {"aarch64": "", "x86_64": ", 0xcc"}
 """What `.align` fills up with: on AArch64 the assembler's nop, on x86-64 int3."""
 _CONSTANT: Final = re.compile(r"\b[A-Z][A-Z0-9]*_\w+\b|\b[A-Z]{4,}\b")
@@ -68,10 +73,14 @@ class Func:
 
     name: str
     version: str
+    label: str
     start: int
     unwind: bool
     end: int = -1
     aliases: list[str] = field(default_factory=list)
+    """Weak, in the version of the function."""
+    others: list[tuple[str, str]] = field(default_factory=list)
+    """More names, each with its version."""
     cfi: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -95,6 +104,7 @@ class Program:
     """Marks between which a task begins again."""
     undo: list[tuple[str, int, int, str]] = field(default_factory=list)
     """rewind | finish, the marks from and up to which it holds, and what it says of registers."""
+    entry_tables: list[EntryTable] = field(default_factory=list)
     tables: list[tuple[str, str, list[str | None]]] = field(default_factory=list)
     """A label in .rodata, the label that is counted from, and the labels that its words are for."""
     sigreturn: int | None = None
@@ -119,6 +129,8 @@ class _Reader:
             ".align": self._align,
             ".func": self._begin,
             ".alias": self._alias,
+            ".also": self._also,
+            ".entries": self._entries,
             ".endfunc": self._end,
             ".handler": self._handler,
             ".restart": self._may_restart,
@@ -166,18 +178,22 @@ class _Reader:
 
     def file(self, name: str) -> None:
         """Take a whole file; SourceError tells the line."""
-        for number, text in enumerate((self._directory / name).read_text().splitlines(), 1):
+        self.lines(name, (self._directory / name).read_text().splitlines())
+
+    def lines(self, name: str, lines: Iterable[str]) -> None:
+        """Take the lines of what is called `name`; SourceError tells which."""
+        for number, text in enumerate(lines, 1):
             try:
                 self.line(text)
             except (SourceError, KeyError, OSError, TypeError, ValueError) as error:
                 raise SourceError(f"{name}:{number}: {error}") from error
 
-    def close(self) -> None:
-        """A file ends."""
+    def close(self, name: str) -> None:
+        """The file called `name` ends."""
         if self._func is not None or self._restart is not None or self._again_from is not None:
-            raise SourceError("the file ends inside a function")
+            raise SourceError(f"{name}: the file ends inside a function")
         if self._template is not None:
-            raise SourceError("the file ends before .endanswers")
+            raise SourceError(f"{name}: the file ends before .endanswers")
 
     def _instruction(self, code: str, remark: str) -> None:
         if not remark:
@@ -209,11 +225,13 @@ class _Reader:
     def _begin(self, name: str, version: str, *words: str) -> None:
         if self._func is not None:
             raise SourceError("a function inside a function")
-        self._label(name)
         version = LINUX_VERSION[self.program.arch] if version == "LINUX" else version
-        if version not in (LINUX_VERSION[self.program.arch], OWN_VERSION):
+        if version not in (LINUX_VERSION[self.program.arch], *OWN_VERSIONS):
             raise SourceError(f"no version {version}")
-        self._func = Func(name, version, self.mark(), unwind="nounwind" not in words)
+        other = any(func.name == name and func.version != version for func in self.program.functions)
+        label = f"{name}_{version}" if other else name
+        self._label(label)
+        self._func = Func(name, version, label, self.mark(), unwind="nounwind" not in words)
         self.program.functions.append(self._func)
 
     def _end(self) -> None:
@@ -223,6 +241,29 @@ class _Reader:
 
     def _alias(self, name: str) -> None:
         self._inside().aliases.append(name)
+
+    def _also(self, name: str, version: str, of: str) -> None:
+        func = next((func for func in self.program.functions if func.name == of), None)
+        if func is None:
+            raise SourceError(f"no function {of}")
+        func.others.append((name, version))
+
+    def _entries(self, label: str, version: str) -> None:
+        from vdso_image.libkernel import functions_by_number
+
+        functions = functions_by_number(self.program.arch, version, self.labels())
+        table = EntryTable(label, 1 + OWN_VERSIONS.index(version), functions)
+        self.program.labels.append(label)
+        self.program.entry_tables.append(table)
+        self.program.data.append((label, bytes(table.size_bytes)))
+
+    def labels(self) -> dict[tuple[str, str], str]:
+        """Name and version of each function to its label; all of its names but the weak ones."""
+        found = {}
+        for func in self.program.functions:
+            for name, version in ((func.name, func.version), *func.others):
+                found[name, version] = func.label
+        return found
 
     def _handler(self, kind: str) -> None:
         self.program.handlers[kind] = self.mark()
@@ -294,13 +335,18 @@ class _Reader:
         self.program.data.append((name, value.to_bytes(int(count) // 8, "little")))
 
 
-def read_sources(arch: str, directory: Path = SOURCES) -> Program:
-    """The sources of `arch` in `directory`, in the order of their names; SourceError."""
+def read_sources(arch: str, directory: Path = SOURCES, kind: str = "plain") -> Program:
+    """The sources of `arch` in `directory`, in the order of their names; SourceError.
+
+    `kind`: plain | libkernel, which has what is in a directory of that name besides, and a function for each call.
+    """
     reader = _Reader(arch, directory / arch)
-    for path in sorted((directory / arch).glob("*.S")):
-        reader.file(path.name)
-        try:
-            reader.close()
-        except SourceError as error:
-            raise SourceError(f"{path.name}: {error}") from error
+    kinds = ["."] if kind == "plain" else [".", kind]
+    for path in (path for part in kinds for path in sorted((directory / arch / part).glob("*.S"))):
+        reader.file(str(path.relative_to(directory / arch)))
+        reader.close(path.name)
+    if kind == "libkernel":
+        from vdso_image import libkernel
+
+        reader.lines("libkernel.py", libkernel.source_lines(arch, reader.labels()))
     return reader.program

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vdso_image.build import BUILT, Built, build
 from vdso_image.cfi import parse_row
-from vdso_image.image import load
+from vdso_image.image import file_name, load
 from vdso_image.listing import functions, unwind_rows
 
 if TYPE_CHECKING:
@@ -25,23 +25,24 @@ class Finding(NamedTuple):
     detail: str = ""
 
 
-def verify(arch: str, directory: Path = BUILT) -> list[Finding]:
+def verify(arch: str, directory: Path = BUILT, kind: str = "plain") -> list[Finding]:
     """Everything there is to check of the files in `directory`; what a tool is missing for is said."""
-    fresh = build(arch)
-    file = directory / f"{arch}.so"
+    fresh = build(arch, kind=kind)
+    name = file_name(arch, kind)
+    file = directory / f"{name}.so"
     findings = [Finding("each instruction, read back by Capstone, is the one in the source", True)]
-    same = file.read_bytes() == fresh.elf and (directory / f"{arch}.txt").read_text() == fresh.description
+    same = file.read_bytes() == fresh.elf and (directory / f"{name}.txt").read_text() == fresh.description
     findings.append(Finding("the built files equal a fresh build", same, "" if same else "run 'uabi-emu vdso build'"))
-    findings.append(_symbols(arch))
+    findings.append(_symbols(arch, kind))
     findings.append(_unwinding(arch, fresh))
     findings.append(_tool(["readelf"], ["-a", "-W", str(file)]))
     findings.append(_tool([_PREFIXES[arch] + "objdump", "objdump"], ["-d", str(file)]))
     return findings
 
 
-def _symbols(arch: str) -> Finding:
+def _symbols(arch: str, kind: str) -> Finding:
     """The symbols as pyelftools finds them are the description's."""
-    image = load(arch)
+    image = load(arch, kind)
     found = {name: function.start for function in functions(image.elf) for name in function.names}
     return Finding("the description names the symbols that are there", found == dict(image.symbols))
 

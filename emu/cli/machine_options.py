@@ -58,9 +58,10 @@ _OPTIONS = (
     ),
     click.option(
         "--vdso",
-        type=OneOf(("plain", "userspace")),
-        metavar="plain|userspace",
-        help="What the bounce handler does with a call: make it (default), or serve it in user space if it can.",
+        type=OneOf(("plain", "userspace", "libkernel")),
+        metavar="plain|userspace|libkernel",
+        help="What the vDSO does: make the calls that bounce (default); serve them in user space if it can; or have a "
+        "function for each call beside it, for programs that make none themselves.",
     ),
     click.option(
         "--bounce-set",
@@ -166,8 +167,9 @@ def machine_options(
         "check": bounce_check, "frame": bounce_frame, "leave_by": bounce_return, "vdso": vdso, "calls": bounce_set,
     }  # fmt: skip
     given = {field: value for field, value in wishes.items() if value is not None}
-    if given and abi != "bounce":
-        name = next(name for name, field in zip(_BOUNCE, wishes, strict=True) if field in given).replace("_", "-")
+    of_bounces = given.keys() - ({"vdso"} if vdso == "libkernel" else ())
+    if of_bounces and abi != "bounce":
+        name = next(name for name, field in zip(_BOUNCE, wishes, strict=True) if field in of_bounces).replace("_", "-")
         raise CliError(f"--{name}: nothing bounces under --abi {abi}: leave one of the two away")
     if handler is not None and abi not in ("seccomp", "dispatch"):
         raise CliError(f"--handler: nothing is injected under --abi {abi}: leave one of the two away")

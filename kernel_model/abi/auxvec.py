@@ -28,3 +28,5 @@ AT_HWCAP3: Final = 29
 AT_EXECFN: Final = 31
 AT_SYSINFO_EHDR: Final = 33
 AT_MINSIGSTKSZ: Final = 51
+AT_UABI: Final = 0x55414249
+"""None of Linux's, which are counted from 0: where the vDSO's table of entry points is (docs/libkernel.md)."""

@@ -35,7 +35,7 @@ def program(scratch: Path, text: str, arch: str = "aarch64") -> Program:
         (".func f UABI_1\nret", "a.S:2: an instruction without a remark"),
         (".func f UABI_1\nret // back", "a.S: the file ends inside a function"),
         (".func f UABI_1\n.func g UABI_1", "a.S:2: a function inside a function"),
-        (".func f UABI_2", "a.S:1: no version UABI_2"),
+        (".func f UABI_9", "a.S:1: no version UABI_9"),
         (".func f UABI_1\nmov x0, #NONSENSE // what", "a.S:2: unknown constant NONSENSE"),
         (".func f UABI_1\na:\na:", "a.S:3: a is there twice"),
         (".section .text", "a.S:1: unknown directive .section"),
