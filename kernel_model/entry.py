@@ -366,16 +366,19 @@ class EntryPath:
     def _look_once_more(task: Task, call: BlockedCall) -> int:
         """A call's result, or what a signal makes of it if it can't go on even now.
 
-        What happened before the signal was looked at counts (include/linux/wait.h:___wait_event()).
+        What happened before the signal was looked at counts, nearly always (include/linux/wait.h:___wait_event()).
         """
-        try:
-            return call.handler(task, *call.args)
-        except Blocked as blocked:
-            if not deliver.ends_wait(task, uninterruptible=blocked.uninterruptible):
-                raise
-            if blocked.on_signal is None:
-                raise SyscallError(blocked.interrupted) from None
-            return blocked.on_signal()
+        blocked = call.blocked
+        if not blocked.signal_first:
+            try:
+                return call.handler(task, *call.args)
+            except Blocked as again:
+                blocked = again
+        if not deliver.ends_wait(task, uninterruptible=blocked.uninterruptible):
+            raise blocked
+        if blocked.on_signal is None:
+            raise SyscallError(blocked.interrupted)
+        return blocked.on_signal()
 
     # -- exceptions ---------------------------------------------------------------------------------------------------
     def memory_fault(self, page: int, access: int) -> None:

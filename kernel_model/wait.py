@@ -99,10 +99,13 @@ class Blocked(Exception):
     `deadline_ns`: a time on CLOCK_MONOTONIC (the guest's); None for none. `read_fds`, `write_fds`: host streams to
     become ready. `interrupted`: the errno (a restart code or EINTR) that a signal makes of the call. `on_signal`:
     called instead, then, where a signal asks for more than a number (a sleep tells what is left of it): its result is
-    the call's, or it raises SyscallError. `uninterruptible`: no signal ends it.
+    the call's, or it raises SyscallError. `uninterruptible`: no signal ends it. `signal_first`: a signal counts even
+    where what it waited for has happened as well.
     """
 
-    __slots__ = ("deadline_ns", "interrupted", "on_signal", "queues", "read_fds", "uninterruptible", "write_fds")
+    __slots__ = (
+        "deadline_ns", "interrupted", "on_signal", "queues", "read_fds", "signal_first", "uninterruptible", "write_fds",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -114,6 +117,7 @@ class Blocked(Exception):
         interrupted: int = ERESTARTSYS,
         on_signal: Callable[[], int] | None = None,
         uninterruptible: bool = False,
+        signal_first: bool = False,
     ) -> None:
         self.queues = queues
         self.deadline_ns = deadline_ns
@@ -122,3 +126,4 @@ class Blocked(Exception):
         self.interrupted = interrupted
         self.on_signal = on_signal
         self.uninterruptible = uninterruptible
+        self.signal_first = signal_first

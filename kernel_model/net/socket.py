@@ -201,7 +201,7 @@ class SocketFile(File):
         socket = self.socket
         got = socket.receive(task, count, 0, None)
         if got is None:
-            raise self._wait(task, socket.rcvtimeo_ns)
+            raise self._wait(task, socket.rcvtimeo_ns, signal_first=not socket.keeps_boundaries)
         if self.deadlines is not None:
             self.deadlines.pop(task, None)
         for file in got.files:
@@ -231,12 +231,12 @@ class SocketFile(File):
             self.deadlines.pop(task, None)
         return sent
 
-    def _wait(self, task: Task, timeout_ns: int | None) -> Exception:
-        """EAGAIN, or a wait that ends with it after `timeout_ns`."""
+    def _wait(self, task: Task, timeout_ns: int | None, *, signal_first: bool = False) -> Exception:
+        """EAGAIN, or a wait that ends with it after `timeout_ns`. `signal_first`: see `Blocked`."""
         if self.f_flags & O_NONBLOCK or timeout_ns == 0:
             return SyscallError(errno.EAGAIN)
         if timeout_ns is None:
-            return Blocked(queues=(self.socket.wq,))
+            return Blocked(queues=(self.socket.wq,), signal_first=signal_first)
         now_ns = task.kernel.clock.monotonic_ns()
         if self.deadlines is None:
             from weakref import WeakKeyDictionary
@@ -252,7 +252,9 @@ class SocketFile(File):
             deadlines.pop(task, None)
             raise SyscallError(errno.EINTR)
 
-        return Blocked(queues=(self.socket.wq,), deadline_ns=deadline_ns, on_signal=interrupted)
+        return Blocked(
+            queues=(self.socket.wq,), deadline_ns=deadline_ns, on_signal=interrupted, signal_first=signal_first
+        )
 
     def ioctl(self, task: Task, cmd: int, arg: int) -> int:
         """FIONREAD, TIOCOUTQ."""

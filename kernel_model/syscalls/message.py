@@ -314,7 +314,9 @@ def _receive(task: Task, file: SocketFile, segments: Segments, flags: int) -> _G
             if got is None:
                 if done and not flags & abi.MSG_WAITALL:
                     return so_far
-                raise _wait(task, file, progress, flags, socket.rcvtimeo_ns)
+                blocked = _wait(task, file, progress, flags, socket.rcvtimeo_ns)
+                blocked.signal_first = not socket.keeps_boundaries  # net/unix/af_unix.c:unix_stream_read_generic()
+                raise blocked
         except SyscallError:
             if done:
                 return so_far

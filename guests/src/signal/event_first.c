@@ -1,5 +1,6 @@
 /* A sleeper is woken, and then sent a signal before it has run: what it waited for has come, so its call succeeds, and
- * the handler runs after it.  include/linux/wait.h:___wait_event() looks at the condition first. */
+ * the handler runs after it.  include/linux/wait.h:___wait_event() looks at the condition first.  Who waits for a stream
+ * of a socket looks at signals alone when it has slept: net/unix/af_unix.c:unix_stream_read_generic(). */
 #include "guest.h"
 #include "../tasks/asleep.h"
 #include <linux/futex.h>
@@ -7,6 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/select.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 static int ends[2], event, *word;
@@ -72,6 +74,27 @@ static void wake(void)
     syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
+static int sockets[2];
+
+static long reads_stream(void)
+{
+    char byte;
+    return read(sockets[0], &byte, 1);
+}
+
+static long receives(void)
+{
+    char bytes[2];
+    return recv(sockets[0], bytes, 2, MSG_WAITALL);
+}
+
+static long receives_in_time(void)
+{
+    struct timeval limit = { 10, 0 };
+    setsockopt(sockets[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    return receives();
+}
+
 static void sleeper(const char *name, long (*call)(void), void (*event_comes)(void))
 {
     struct sigaction action = { .sa_flags = 0 };
@@ -96,6 +119,30 @@ static void sleeper(const char *name, long (*call)(void), void (*event_comes)(vo
     close(ends[0]), close(ends[1]), close(event);
 }
 
+/* The signal comes first here, and the data before the sleeper has run. */
+static void slept_on_stream(const char *name, long (*call)(void), int have, int flags)
+{
+    struct sigaction action = { .sa_flags = flags };
+    int status = 0;
+    action.sa_handler = on_signal;
+    sigaction(SIGUSR1, &action, NULL);
+    socketpair(AF_UNIX, SOCK_STREAM, 0, sockets);
+    write(sockets[1], "12", (size_t)have);
+    fflush(stdout);
+    pid_t child = fork();
+    if (!child) {
+        errno = 0;
+        long result = call();
+        _exit(result == -1 ? 100 + errno : (int)result);
+    }
+    until_asleep(child, child);
+    kill(child, SIGUSR1);
+    write(sockets[1], "34", 2);
+    waitpid(child, &status, 0);
+    printf("%s, %d there, %s: %d\n", name, have, flags ? "made again" : "not again", WEXITSTATUS(status));
+    close(sockets[0]), close(sockets[1]);
+}
+
 #define SLEEPER(call, event_comes) sleeper(#call " " #event_comes, call, event_comes)
 
 int main(void)
@@ -108,5 +155,13 @@ int main(void)
     SLEEPER(waits_for_epoll, write_byte);
     SLEEPER(counts, count);
     SLEEPER(sleeps_on_a_word, wake);
+    slept_on_stream("read", reads_stream, 0, 0);
+    slept_on_stream("read", reads_stream, 0, SA_RESTART);
+    slept_on_stream("recv", receives, 0, 0);
+    slept_on_stream("recv", receives, 1, 0);
+    slept_on_stream("recv", receives, 1, SA_RESTART);
+    slept_on_stream("recv", receives, 0, SA_RESTART);
+    slept_on_stream("recv in time", receives_in_time, 0, SA_RESTART);
+    slept_on_stream("recv in time", receives_in_time, 1, 0);
     return guest_end();
 }
