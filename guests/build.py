@@ -177,14 +177,11 @@ def build_all(guests: Iterable[Guest], jobs: int | None = None) -> dict[Guest, P
 
 DEMO = HERE / "demo"
 # what `make demo` runs, and what is stepped through: with symbols and frames, without a C library
-DEMO_FLAGS = {
-    "demo": FLAGS,
-    "percpu": FLAGS,
-    "getppid": (
-        "-static", "-nostdlib", "-O1", "-g0", "-std=gnu17", "-Wall", "-Wextra", "-Werror", "-fno-sanitize=all",
-        "-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer", "-fasynchronous-unwind-tables",
-    ),
-}  # fmt: skip
+_READABLE_FLAGS = (
+    "-static", "-nostdlib", "-O1", "-g0", "-std=gnu17", "-Wall", "-Wextra", "-Werror", "-fno-sanitize=all",
+    "-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer", "-fasynchronous-unwind-tables",
+)  # fmt: skip
+DEMO_FLAGS = {"demo": FLAGS, "percpu": FLAGS, "getppid": _READABLE_FLAGS, "served": _READABLE_FLAGS}
 
 
 def _sha256(path: Path) -> str:

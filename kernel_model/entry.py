@@ -406,7 +406,7 @@ class EntryPath:
         if self._serving:
             from kernel_model.signal.rewind import undo_bounce
 
-            undo_bounce(self.kernel, self.current)
+            undo_bounce(self.kernel, self.current, preempted=True)
         self.kernel.sched.slice_is_over()
         self._after_exception()
 

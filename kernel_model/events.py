@@ -74,13 +74,26 @@ class FrameRefused(NamedTuple):
 
 
 class Rewound(NamedTuple):
-    """A signal found the task at `pc` of a bounce's handler: by the `words` of the frame it is back at `site`."""
+    """A signal found the task at `pc` of a bounce's handler: by the `words` of the frame it is back at `site`.
+
+    `finished`: the call had been served, so `site` is behind the instruction, and the result stays. `preempted`: it was
+    no signal yet, but a look from outside, or the end of a time slice.
+    """
 
     task: Task
     pc: int
     site: int
     frame: int
     words: tuple[int, ...]
+    finished: bool = False
+    preempted: bool = False
+
+
+class ServingGivenUp(NamedTuple):
+    """The instruction at `pc` of the handler that serves calls faulted; the handler makes the call instead."""
+
+    task: Task
+    pc: int
 
 
 class UnknownSyscall(NamedTuple):
@@ -187,6 +200,7 @@ Event = (
     | RedirectedReturn
     | FrameRefused
     | Rewound
+    | ServingGivenUp
     | SyscallEnter
     | SyscallExit
     | CallWaits

@@ -132,6 +132,16 @@ def _layout(program: Program, assembled: Assembled) -> Layout:
     return layout
 
 
+def _inner_labels(program: Program, assembled: Assembled) -> list[tuple[str, int]]:
+    """The places in the handler that serves calls which have a name, by address."""
+    marks = assembled.marks
+    begin = marks[program.handlers["userspace"]] if "userspace" in program.handlers else -1
+    end = next((marks[func.end] for func in program.functions if marks[func.start] == begin), begin)
+    return sorted(
+        ((name, at) for name, at in assembled.labels.items() if begin <= at < end), key=lambda label: label[1]
+    )
+
+
 def _describe(name: str, program: Program, assembled: Assembled, layout: Layout, elf: bytes) -> str:
     """What `vdso_image.image.parse` reads."""
     marks = assembled.marks
@@ -151,6 +161,7 @@ def _describe(name: str, program: Program, assembled: Assembled, layout: Layout,
         lines.append(f"plain {assembled.labels['userspace_plain']:#x}")
     if "glue_returns" in assembled.labels:
         lines.append(f"glue-returns {assembled.labels['glue_returns']:#x}")
+    lines += [f"label {name} {place:#x}" for name, place in _inner_labels(program, assembled)]
     if program.sigreturn is not None:
         lines.append(f"sigreturn {marks[program.sigreturn]:#x}")
     if program.entry_tables:

@@ -24,6 +24,7 @@ at entry, the result in rax, which it stores in word 0 of the frame before the n
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ class VdsoImage(NamedTuple):
     build_id: bytes
     table: int = 0
     """The table of entry points (`vdso_image.entry_table`); 0 where there is none."""
+    labels: Mapping[str, int] = MappingProxyType({})
+    """The parts of the handler that serves calls, by their names in the source."""
 
     @property
     def kind(self) -> str:
@@ -119,6 +122,7 @@ def parse(arch: str, elf: bytes, description: str) -> VdsoImage:
     ranges: list[RestartRange] = []
     data_ranges: list[tuple[int, int]] = []
     undo: list[UndoRange] = []
+    labels: dict[str, int] = {}
     text = (0, 0)
     sigreturn = plain = table = 0
     glue_returns = -1
@@ -139,6 +143,8 @@ def parse(arch: str, elf: bytes, description: str) -> VdsoImage:
             undo.append(
                 UndoRange(int(values[0], 16), int(values[1], 16), word == "finish", frame_at, tuple(saved.items()))
             )
+        elif word == "label":
+            labels[values[0]] = int(values[1], 16)
         elif word == "plain":
             plain = int(values[0], 16)
         elif word == "glue-returns":
@@ -153,5 +159,5 @@ def parse(arch: str, elf: bytes, description: str) -> VdsoImage:
             build_id = bytes.fromhex(values[0])
     return VdsoImage(
         arch, elf, symbols, handlers, tuple(ranges), tuple(data_ranges), tuple(undo), plain, glue_returns,
-        sigreturn, text, build_id, table,
+        sigreturn, text, build_id, table, labels,
     )  # fmt: skip

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     help="Text for people (default), or JSON Lines for programs.",
 )
 @click.option("-o", "--output", metavar="FILE", help="Write the trace to FILE instead of stderr; - is stdout.")
+@click.option("--whole-handler", is_flag=True, help="Tell each instruction of a handler, however many it has.")
 @click.option("--instructions", is_flag=True, help="Write every instruction of the program, a line each, instead.")
 @click.option("--registers", is_flag=True, help="With --instructions: and the registers that each one changed.")
 @guest_words
@@ -46,6 +47,7 @@ def trace(
     limit: str | None,
     form: str,
     output: str | None,
+    whole_handler: bool,
     instructions: bool,
     registers: bool,
     debug: bool,
@@ -56,8 +58,8 @@ def trace(
     check_words("trace", words, debug=debug)
     if registers and not instructions:
         raise CliError("--registers: it is for --instructions: give both, or none")
-    if instructions and (only is not None or form != "text"):
-        other = "--only" if only is not None else "--format"
+    if instructions and (only is not None or form != "text" or whole_handler):
+        other = "--only" if only is not None else "--whole-handler" if whole_handler else "--format"
         raise CliError(f"{other}: it is for bounces: leave it or --instructions away")
     wanted = machine_options(words, **given)
     count = None if limit is None else values.count("--limit", limit)
@@ -73,7 +75,7 @@ def trace(
         tracer = lines = InstructionTrace(machine, file, count, registers=registers)
         between = lines.paused
     else:
-        tracer = _recorder(machine, file, form, only, count)
+        tracer = _recorder(machine, file, form, only, count, fold=not whole_handler)
     tracer.attach()
     try:
         status = run_to_its_end(machine, words[0], between)
@@ -105,7 +107,9 @@ def _open(path: str | None) -> Output:
         raise CliError(f"-o: {path}: {error.strerror}: name a file that can be written") from error
 
 
-def _recorder(machine: Machine, file: Output, form: str, only: str | None, limit: int | None) -> Recorder:
+def _recorder(
+    machine: Machine, file: Output, form: str, only: str | None, limit: int | None, *, fold: bool
+) -> Recorder:
     """The reader that tells stories."""
     from emu.trace.recorder import Recorder, Teller
 
@@ -122,5 +126,5 @@ def _recorder(machine: Machine, file: Output, form: str, only: str | None, limit
     else:
         from emu.trace.text import TextTeller, wants_colour, width_of
 
-        teller = TextTeller(file.write, colour=wants_colour(file.fd), width=width_of(file.fd))
+        teller = TextTeller(file.write, colour=wants_colour(file.fd), width=width_of(file.fd), fold=fold)
     return Recorder(machine, teller, file, numbers, limit)

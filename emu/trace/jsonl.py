@@ -9,6 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from emu.strace.structs_task import signal_name
+from kernel_model.bounce import NO_CALL, REDIRECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,30 +78,53 @@ class JsonTeller:
             }
         if story.kind == "bounce":
             record["handler"] = [
-                {**_instruction(step.instruction), "changed": {name: hex(value) for name, value in step.changed}}
+                {
+                    **_instruction(step.instruction),
+                    "changed": {name: hex(value) for name, value in step.changed},
+                    **({"part": step.part} if step.part else {}),
+                    **({"faulted": True} if step.faulted else {}),
+                }
                 for step in story.steps
             ]
+        if story.back_site:
+            record["back"] = {"site": hex(story.back_site), "number": hex(REDIRECT | NO_CALL)}
+            record["back"]["popped"] = _words(story.popped)
         if story.real_site and story.kind != "call":
             record["real"] = {
                 "site": hex(story.real_site),
                 "number": None if story.flagged is None else hex(story.flagged),
-                "popped": _words(story.popped),
+                "popped": None if story.back_site else _words(story.popped),
             }
-        record["call"] = {"number": story.number, "name": story.name}
+        elif story.back_site:
+            record["real"] = record["back"]
+        number, name = story.made or (story.number, story.name)
+        record["call"] = {"number": number, "name": name}
         if story.call_text:
             record["call"] |= {
                 "args": [hex(value) for value in story.args],
                 "text": story.call_text,
-                "result": story.result,
+                "result": story.call_value,
                 "result_text": story.call_result,
                 "waited": story.waited,
             }
         if story.verdict:
             record["call"]["seccomp"] = story.verdict
+        if story.served:
+            record["served"] = {
+                "number": story.number,
+                "name": story.name,
+                "args": [hex(value) for value in story.asked],
+                "text": story.served,
+                "result": story.result,
+                "result_text": story.served_result,
+                "by": name if story.made else None,
+            }
         record["outcome"] = story.outcome
         record["return"] = None if story.landing is None else _place(story.landing)
         if story.child:
             record["child"] = story.child
+        if story.preempted:
+            record["preempted"] = True
         if story.details:
             record["details"] = story.details
         record["cost"] = _cost(story.cost)

@@ -15,6 +15,7 @@ from emu.printable import printable
 from emu.strace.decode import CallDecoder
 from emu.strace.structs_task import signal_name
 from emu.trace import story as outcomes
+from emu.trace.served import ServedCalls
 from emu.trace.story import NOTHING, Cost, Step, Story
 from kernel_model.abi.errno import ERESTART_RESTARTBLOCK, ERESTARTSYS, MAX_ERRNO
 from kernel_model.bounce import NO_CALL, REDIRECT
@@ -28,6 +29,7 @@ from kernel_model.events import (
     RedirectedReturn,
     Rewound,
     SeccompVerdict,
+    ServingGivenUp,
     SignalDelivered,
     SyscallEnter,
     SyscallExit,
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from kernel_model.mm.mm import MemoryMap
     from kernel_model.task import Task
 
-_STEPS_KEPT: Final = 64
+_STEPS_KEPT: Final = 256
 """More instructions than any handler has; a program may put a loop of its own in their place."""
 _WATCHES_KEPT: Final = 8
 _STACK_MAX_BYTES: Final = 4096
@@ -107,12 +109,14 @@ class Recorder:
         self._calls = 0
         self._told = 0
         self._open: dict[int, Story] = {}
-        self._returning: dict[int, Story] = {}
-        """By task: those whose last instruction goes back to the program; whether it did, the next event shows."""
+        self._returning: dict[int, tuple[Story, int]] = {}
+        """By task: those whose last instruction goes back to the program, and its address; whether it did, the next
+        event shows."""
         self._registers: dict[int, list[int]] = {}
         """By task: the registers at the handler's instruction that came last."""
         self._places = Places(machine.kernel)
         self._decoder = CallDecoder(machine.kernel)
+        self._served = ServedCalls(machine.kernel)
         self._watches: dict[int, InstructionWatch] = {}
         """By the start of the vDSO that they are over."""
         self._code: dict[tuple[int, bytes], tuple[Instruction, ...]] = {}
@@ -130,6 +134,7 @@ class Recorder:
             SeccompVerdict: self._filtered,
             CallWaits: self._waits,
             Rewound: self._rewound,
+            ServingGivenUp: self._given_up,
             FrameRefused: self._refused,
             Fault: self._fault,
             SignalDelivered: self._signal,
@@ -145,7 +150,7 @@ class Recorder:
     def close(self) -> None:
         """The run is over: tell what is left."""
         if not self._ended:
-            for story in list(self._returning.values()):
+            for story, _ in list(self._returning.values()):
                 self._has_returned(story)
             for story in list(self._open.values()):
                 self._over(story, outcomes.UNFINISHED)
@@ -161,9 +166,8 @@ class Recorder:
 
     def __call__(self, event: Event) -> None:
         """One event."""
-        for story in list(self._returning.values()):
-            last = story.steps[-1].instruction.address
-            if not (isinstance(event, Fault) and event.task.pid == story.task and event.pc == last):
+        for story, pc in list(self._returning.values()):
+            if not (isinstance(event, Fault | Rewound) and event.task.pid == story.task and event.pc == pc):
                 self._has_returned(story)
         react = self._on.get(type(event))
         if react is not None:
@@ -231,6 +235,7 @@ class Recorder:
         story.cost = Cost(1, 0, story.stack_bytes)
         self._open[task.pid] = story
         self._registers[task.pid] = []
+        self._served.bounced(story, task)
 
     def _watch(self, mm: MemoryMap) -> None:
         """Be told of the instructions in the vDSO as `mm` has it."""
@@ -245,17 +250,20 @@ class Recorder:
         if story is None or not task.mm.vdso <= pc < task.mm.vdso_end:
             return
         registers = self._cpu.read_gregs()
+        registers[-1] &= ~self._arch.HANDLER_CLEARS  # among them BTYPE, which each branch by register changes
         self._note_changes(story, registers)
         self._registers[task.pid] = registers
         decoded = self._places.disassemble(task.mm, pc, 1)
         if decoded and len(story.steps) < _STEPS_KEPT:
-            story.steps.append(Step(decoded[0], ()))
+            story.steps.append(Step(decoded[0], (), self._served.part(pc - task.mm.vdso)))
+        else:
+            story.steps_left_out += 1
         self._count_step(story, registers[self._arch.SP_INDEX])
         if decoded and decoded[0].text == _RETURN_IN_USER_SPACE:
             words = self._places.peek(task.mm, registers[self._arch.SP_INDEX], 8)
             story.landing = self._places.at(task.mm, int.from_bytes(words, "little"))
             story.result = _signed(registers[self._arch.RESULT_INDEX])
-            self._returning[task.pid] = story
+            self._returning[task.pid] = story, pc
 
     def _has_returned(self, story: Story) -> None:
         """The instruction that goes back to the program has been executed."""
@@ -272,7 +280,7 @@ class Recorder:
     def _note_changes(self, story: Story, registers: list[int]) -> None:
         """Say of the last step what it changed."""
         before = self._registers.get(story.task)
-        if before and story.steps and not story.steps[-1].changed and not self._made_the_call(story):
+        if before and story.steps and not story.steps_left_out and not self._made_the_call(story):
             changed = tuple(
                 (name, registers[index]) for index, name in self._changing if registers[index] != before[index]
             )
@@ -292,19 +300,27 @@ class Recorder:
             story = self._new("forged", task, event.words[0] & U32_MASK, event.site)
             self._open[task.pid] = story
             story.frame = event.frame
-        elif registers := self._registers.get(task.pid):
-            story.flagged = registers[self._arch.NUMBER_INDEX] & U32_MASK
-        self._entered(story)
-        story.real_site = event.site
+        registers = self._registers.get(task.pid)
+        number = registers[self._arch.NUMBER_INDEX] & U32_MASK if registers else None
         story.popped = event.words
-        if story.flagged == REDIRECT | NO_CALL:
+        if number == REDIRECT | NO_CALL:
+            self._count_entry(story)
+            story.back_site = event.site
             story.landing = self._places.at(task.mm, event.words[2])
             story.result = _signed(self._cpu.read_gregs()[self._arch.RESULT_INDEX])
-            self._over(story, outcomes.NO_CALL)
+            self._over(story, outcomes.RETURNED if story.call_text else outcomes.NO_CALL)
+            return
+        self._entered(story)
+        story.flagged = number
+        story.real_site = event.site
 
     def _entered(self, story: Story) -> None:
         """One more entry into the kernel, for the real call."""
         story.steps_before_call = len(story.steps)
+        self._count_entry(story)
+
+    def _count_entry(self, story: Story) -> None:
+        """One more entry into the kernel."""
         story.cost = story.cost._replace(kernel_entries=story.cost.kernel_entries + 1)
         self._cost = self._cost._replace(kernel_entries=self._cost.kernel_entries + 1)
 
@@ -326,7 +342,7 @@ class Recorder:
             if registers:
                 story.real_site = registers[self._arch.PC_INDEX]
                 story.flagged = registers[self._arch.NUMBER_INDEX] & U32_MASK
-        story.number, story.name, story.args = event.number, event.name, event.args
+        story.made, story.args = (event.number, event.name), event.args
         story.call_text = self._decoder.enter(event)
 
     def _why_real(self, task: Task, event: SyscallEnter) -> str:
@@ -363,7 +379,7 @@ class Recorder:
             return
         story.call_text += decoded[0]
         story.call_result = decoded[1]
-        result = story.result = event.result
+        result = story.result = story.call_value = event.result
         if story.kind == "bounce" and not story.popped:
             return  # the handler goes on, and returns by itself
         if result is None:
@@ -387,7 +403,17 @@ class Recorder:
         if story is not None:
             story.landing = self._places.at(event.task.mm, event.site)
             story.details = f"{event.pc:#x}"
-            self._over(story, outcomes.REWOUND)
+            story.found_in = self._served.part(event.pc - event.task.mm.vdso)
+            story.preempted = event.preempted
+            if event.finished:
+                story.result = _signed(self._cpu.read_gregs()[self._arch.RESULT_INDEX])
+            self._over(story, outcomes.FINISHED if event.finished else outcomes.REWOUND)
+
+    def _given_up(self, event: ServingGivenUp) -> None:
+        story = self._open.get(event.task.pid)
+        if story is not None and story.steps:
+            story.steps[-1] = story.steps[-1]._replace(faulted=True)
+            self._registers[event.task.pid] = []  # what changes now is not that instruction's doing
 
     def _refused(self, event: FrameRefused) -> None:
         task = event.task
@@ -432,6 +458,8 @@ class Recorder:
         self._returning.pop(story.task, None)
         self._registers.pop(story.task, None)
         story.outcome = outcome
+        returned = outcome in (outcomes.RETURNED, outcomes.NO_CALL) and (not story.popped or bool(story.back_site))
+        self._served.over(story, served=returned or outcome == outcomes.FINISHED)
         story.so_far = self._cost
         self._told += 1
         self._teller.over(story)

@@ -22,6 +22,8 @@ NO_CALL = "no-call"
 """The bounce ended by the number that stands for no call."""
 REWOUND = "rewound"
 """A signal found the task in the handler: it is back at its own instruction."""
+FINISHED = "finished"
+"""A signal found the task in the handler, which had served the call: the kernel did the rest of the way back."""
 REFUSED = "refused"
 """The frame could not be pushed, or not be popped: SIGSEGV."""
 FAULT = "fault"
@@ -35,10 +37,15 @@ UNFINISHED = "unfinished"
 
 
 class Step(NamedTuple):
-    """An instruction of the handler, and the registers that it changed (PC apart)."""
+    """An instruction of the handler, and the registers that it changed (PC apart).
+
+    `part`: of a handler that has several. `faulted`: it could not reach its memory: the call was left to the kernel.
+    """
 
     instruction: Instruction
     changed: tuple[tuple[str, int], ...]
+    part: str = ""
+    faulted: bool = False
 
 
 class Cost(NamedTuple):
@@ -64,6 +71,7 @@ class Story:
     process: int
     task_name: str
     number: int
+    """Of the call that the program asked for."""
     name: str
     site: Place | None = None
     """The system call instruction."""
@@ -86,12 +94,18 @@ class Story:
     """What the frame's third word points to."""
     handler: Place | None = None
     steps: list[Step] = field(default_factory=list)
+    steps_left_out: int = 0
+    """So many more there were than a story keeps."""
     steps_before_call: int = 0
     """How many of the steps there were when the real call was made, its own included."""
     flagged: int | None = None
     """The number register (32 bits) at the real call's instruction, as the handler left it."""
     real_site: int = 0
     """The address of that instruction; 0 while there was none."""
+    made: tuple[int, str] | None = None
+    """Number and name of the real call, which may be another than the program's."""
+    back_site: int = 0
+    """The address of the instruction that ended the bounce by the number-less return; 0 for none."""
     popped: tuple[int, ...] = ()
     """The frame as it was taken off."""
     args: tuple[int, ...] = ()
@@ -99,9 +113,17 @@ class Story:
     """The call as --strace shows it, as far as it could be told yet; empty before it is made."""
     call_result: str = ""
     """Its result as --strace shows it."""
+    asked: tuple[int, int, int, int, int, int] = (0, 0, 0, 0, 0, 0)
+    """The program's own arguments, where the handler may serve its call."""
+    served: str = ""
+    """That call as --strace would show it, where the handler has served it; else empty."""
+    served_result: str = ""
     verdict: str = ""
     """What seccomp has against the call: an action and its data; then it is not made."""
+    call_value: int | None = None
+    """What the real call returned; the handler may make something else of it."""
     result: int | None = None
+    """What the program gets."""
     child: int = 0
     """The task that fork, vfork or clone made."""
     waited: bool = False
@@ -109,7 +131,11 @@ class Story:
     landing: Place | None = None
     outcome: str = UNFINISHED
     details: str = ""
-    """What went wrong, in words."""
+    """What went wrong, in words; where a signal found the task."""
+    found_in: str = ""
+    """The part of the handler where a signal found the task."""
+    preempted: bool = False
+    """It was no signal that found the task in the handler, but the loss of the CPU, or a look from outside."""
     cost: Cost = NOTHING
     so_far: Cost = NOTHING
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import groupby
 from textwrap import wrap
 from typing import TYPE_CHECKING, Final
 
@@ -45,6 +46,8 @@ _ENDINGS: Final = {
     outcomes.GONE: "none: the task is gone",
     outcomes.UNFINISHED: "none: the run ended first",
 }
+_FOLDED_FROM: Final = 5
+"""A part of a handler with so many instructions or more is told in one line."""
 # The flags that programs see: bits 0-11 of rflags (Intel SDM volume 1, 3.4.3), NZCV of pstate (Arm ARM, C5.2.9)
 _FLAGS: Final = {
     "rflags": ((0, "CF"), (2, "PF"), (4, "AF"), (6, "ZF"), (7, "SF"), (8, "TF"), (9, "IF"), (10, "DF"), (11, "OF")),
@@ -55,9 +58,12 @@ _FLAGS: Final = {
 class TextTeller:
     """Writes each story in one piece when it is complete, or in two where its call slept."""
 
-    def __init__(self, write: Callable[[str], None], *, colour: bool = False, width: int = WIDTH) -> None:
-        """`width`: columns of a line."""
+    def __init__(
+        self, write: Callable[[str], None], *, colour: bool = False, width: int = WIDTH, fold: bool = True
+    ) -> None:
+        """`width`: columns of a line. `fold`: long parts of handlers are told in a line each."""
         self._write = write
+        self._fold = fold
         self._colour = colour
         self._width = max(width, _NARROWEST)
         self._place_width = self._width - _PLACE_LESS
@@ -105,7 +111,10 @@ class TextTeller:
             lines += self._labelled("enter", f"{self._at(story.handler)}, {self._names[1]} {at}")
         lines += self._handler(story.steps[: story.steps_before_call] if story.real_site else story.steps)
         if story.real_site and story.kind != "call":
-            lines += self._number(story)
+            made = story.name if story.made is None else story.made[1]
+            lines += self._number(story, story.real_site, story.flagged, made)
+            if story.popped and not story.back_site:
+                lines += self._pop(story)
         return lines
 
     def _site(self, story: Story) -> list[str]:
@@ -163,34 +172,63 @@ class TextTeller:
         return lines
 
     def _handler(self, steps: Sequence[Step]) -> list[str]:
+        """The instructions of a handler; of one with named parts, the long ones in a line each."""
         lines = []
         label = "handler"
-        for step in steps:
-            text = f"{step.instruction.address:#x}  {step.instruction.text:<{_INSTRUCTION_WIDTH}}"
-            if step.changed:
-                text += "  " + ", ".join(_changed(name, value) for name, value in step.changed)
-            lines += self._labelled(label, text.rstrip())
+        for part, group in groupby(steps, lambda step: step.part):
+            inside = list(group)
+            if part and self._fold and len(inside) >= _FOLDED_FROM:
+                text = f"{inside[0].instruction.address:#x}  {part}: {len(inside)} instructions"
+                lines += self._labelled(label, text)
+            else:
+                if part:
+                    lines += self._labelled(label, f"{part}:")
+                    label = ""
+                for step in inside:
+                    lines += self._instruction(label, step)
+                    label = ""
             label = ""
+            if inside[-1].faulted:
+                text = f"{inside[-1].instruction.address:#x} can't reach its memory: the call is left to the kernel"
+                lines += self._labelled("fault", text)
         return lines
 
-    def _number(self, story: Story) -> list[str]:
+    def _instruction(self, label: str, step: Step) -> list[str]:
+        """A line, or two with many changes."""
+        text = f"{step.instruction.address:#x}  {step.instruction.text:<{_INSTRUCTION_WIDTH}}"
+        if step.changed:
+            text += "  " + ", ".join(_changed(name, value) for name, value in step.changed)
+        return self._labelled(label, text.rstrip())
+
+    def _number(self, story: Story, site: int, number: int | None, name: str) -> list[str]:
+        """A call inside the vDSO, at `site`: what became of its number."""
         lines = []
         if story.kind == "bounce":
-            lines += self._labelled("check", f"{story.real_site:#x} is inside the vDSO: a real call")
-        flagged = story.flagged
-        if flagged is not None and flagged & REDIRECT:
-            rest = flagged & ~REDIRECT
-            what = "no call at all" if rest == NO_CALL else story.name
-            lines += self._labelled("number", f"{flagged:#x} = {REDIRECT:#x} (take the frame off) + {rest} ({what})")
-        elif flagged is not None:
-            lines += self._labelled("number", f"{flagged:#x}, without the flag: {story.name}")
-        if story.popped:
-            number, sp, pc, flags = self._names
-            lines += self._labelled("pop", f"{number}, {sp}, {pc} and {flags} are again what the frame says")
-            if story.words and story.popped != story.words:
-                words = " ".join(f"{word:x}" for word in story.popped)
-                lines += self._labelled("", f"which is not what was pushed: {words}")
+            lines += self._labelled("check", f"{site:#x} is inside the vDSO: a real call")
+        if number is not None and number & REDIRECT:
+            rest = number & ~REDIRECT
+            lines += self._labelled("number", f"{number:#x} = {REDIRECT:#x} (take the frame off) + {rest} ({name})")
+        elif number is not None:
+            lines += self._labelled("number", f"{number:#x}, without the flag: {name}")
         return lines
+
+    def _pop(self, story: Story) -> list[str]:
+        """The frame is taken off."""
+        number, sp, pc, flags = self._names
+        lines = self._labelled("pop", f"{number}, {sp}, {pc} and {flags} are again what the frame says")
+        if story.words and story.popped != story.words:
+            words = " ".join(f"{word:x}" for word in story.popped)
+            lines += self._labelled("", f"which is not what was pushed: {words}")
+        return lines
+
+    def _back(self, story: Story) -> list[str]:
+        """The number-less return."""
+        return [
+            *self._labelled("check", f"{story.back_site:#x} is inside the vDSO: it does not bounce"),
+            *self._labelled("number", f"{REDIRECT | NO_CALL:#x} = {REDIRECT:#x} (take the frame off) + {NO_CALL:#x}"),
+            *self._labelled("", "(no call at all: the number-less return)"),
+            *self._pop(story),
+        ]
 
     def _tail(self, story: Story) -> list[str]:
         """From the real call on."""
@@ -203,6 +241,10 @@ class TextTeller:
             lines += self._labelled("call", f"{story.call_text.rstrip(', ')} ...")
         if story.real_site:
             lines += self._handler(story.steps[story.steps_before_call :])
+        if story.steps_left_out:
+            lines += self._labelled("", f"... and {_count(story.steps_left_out, 'instruction', 'instructions')} more")
+        if story.back_site:
+            lines += self._back(story)
         lines += self._ending(story)
         if story.kind != "call":
             lines += self._cost(story)
@@ -211,26 +253,55 @@ class TextTeller:
     def _ending(self, story: Story) -> list[str]:
         where = self._at(story.landing) if story.landing is not None else ""
         outcome = story.outcome
+        if outcome == outcomes.FINISHED:
+            return [
+                *self._found(story, "where the call had been served"),
+                *self._labelled("finish", "the kernel did the rest of the way back"),
+                *self._served(story),
+                *self._return(story, where),
+            ]
         if outcome in (outcomes.RETURNED, outcomes.NO_CALL):
-            result = story.result or 0
-            shown = str(result) if -_SMALL < result < _SMALL else f"{result & U64_MASK:#x}"
-            lines = self._labelled("return", f"{where}, {self._result_name} = {shown}")
-            if story.child:
-                lines += self._labelled("", f"and in the new task, {story.child}, the same with 0")
-            return lines
+            return self._served(story) + self._return(story, where)
         if outcome == outcomes.REPLACED:
             return self._labelled("return", f"{where}, with registers of its own")
         if outcome == outcomes.INTERRUPTED:
             return self._labelled("return", "not yet: a signal comes first")
         if outcome == outcomes.REWOUND:
+            until = "when it has the CPU again" if story.preempted else "when the signal has been dealt with"
+            state = "where only the number had changed"
+            if story.scratch_bytes:
+                state = "about to make the call again" if story.made else "where nothing had changed that counts"
             return [
-                *self._labelled("signal", f"it found the task at {story.details}, where only the number had changed"),
+                *self._found(story, state),
                 *self._labelled("rewind", f"{where}: back AT the call,"),
-                *self._labelled("", "which will be made again when the signal has been dealt with"),
+                *self._labelled("", f"which will be made again {until}"),
             ]
         if outcome in (outcomes.REFUSED, outcomes.FAULT):
             return self._labelled("refused" if outcome == outcomes.REFUSED else "fault", story.details)
         return self._labelled("return", _ENDINGS[outcome])
+
+    def _found(self, story: Story, state: str) -> list[str]:
+        """What stopped the task in the handler."""
+        where = f"{story.details} ({story.found_in})" if story.found_in else story.details
+        if story.preempted:
+            return self._labelled("stop", f"the task had to leave the CPU at {where}, {state}")
+        return self._labelled("signal", f"it found the task at {where}, {state}")
+
+    def _served(self, story: Story) -> list[str]:
+        """The program's call and its result, when the handler has served it."""
+        if not story.served:
+            return []
+        by = "in user space, with no call" if story.made is None else f"by {story.made[1]}"
+        return self._labelled("served", f"{story.served} = {story.served_result}, {by}")
+
+    def _return(self, story: Story, where: str) -> list[str]:
+        """Where the program goes on."""
+        result = story.result or 0
+        shown = str(result) if -_SMALL < result < _SMALL else f"{result & U64_MASK:#x}"
+        lines = self._labelled("return", f"{where}, {self._result_name} = {shown}")
+        if story.child:
+            lines += self._labelled("", f"and in the new task, {story.child}, the same with 0")
+        return lines
 
     def _cost(self, story: Story) -> list[str]:
         return [

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from kernel_model.abi.signal import SYNCHRONOUS_MASK
 from kernel_model.arch import signal_ops
 from kernel_model.bounce import FRAME_BYTES, BadFrame, pop_frame
-from kernel_model.events import Rewound
+from kernel_model.events import Rewound, ServingGivenUp
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user
 from kernel_model.types import U64_MASK, SyscallError, UserPtr
 
@@ -86,8 +86,8 @@ def _rewind(kernel: Kernel, task: Task, regs: list[int], address: int) -> bool:
     return True
 
 
-def undo_bounce(kernel: Kernel, task: Task) -> None:
-    """Take a task that runs out of the handler that serves calls, if it is in there.
+def undo_bounce(kernel: Kernel, task: Task, *, preempted: bool = False) -> None:
+    """Take a task that runs out of the handler that serves calls, if it is in there. `preempted`: for no signal.
 
     Before the result is final it is put back at the old-style instruction. Afterwards the bounce is over: the registers
     are what the handler would have left, and PC is behind the instruction. Nothing happens when the frame is bad.
@@ -115,7 +115,7 @@ def undo_bounce(kernel: Kernel, task: Task) -> None:
         kernel.stats.rewound += 1
     kernel.cpu.write_gregs(regs)
     if kernel.events.active:
-        kernel.events.emit(Rewound(task, pc, regs[arch.PC_INDEX], address, frame))
+        kernel.events.emit(Rewound(task, pc, regs[arch.PC_INDEX], address, frame, finished, preempted))
 
 
 def give_up_serving(kernel: Kernel, task: Task) -> bool:
@@ -127,6 +127,8 @@ def give_up_serving(kernel: Kernel, task: Task) -> bool:
     plain = task.mm.vdso + kernel.vdso.image.plain
     if regs[kernel.arch.PC_INDEX] == plain:
         return False  # there is no frame: it would fault again, for ever
+    if kernel.events.active:
+        kernel.events.emit(ServingGivenUp(task, regs[kernel.arch.PC_INDEX]))
     regs[kernel.arch.PC_INDEX] = plain
     kernel.cpu.write_gregs(regs)
     return True

@@ -102,7 +102,7 @@ def tasks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     "options",
     [
         "", "--bounce-frame task-page", "--bounce-return user", "--abi bare", "--bounce-check slide",
-        "--bounce-set legacy", "--vdso userspace",
+        "--bounce-set legacy",
     ],
 )  # fmt: skip
 def test_the_story_is(arch: str, options: str) -> None:
@@ -281,6 +281,107 @@ def test_programs_that_mean_no_good_are_told_too(arch: str, name: str, tmp_path:
         }
 
 
+# -- calls that are served in user space -------------------------------------------------------------------------------
+@pytest.mark.parametrize("arch", ARCHES)
+@pytest.mark.parametrize("program", ["served", "getppid"])
+def test_a_call_that_is_served_is_one_story(arch: str, program: str) -> None:
+    """What changes with the handler's code is not compared: addresses, numbers of instructions, instructions."""
+    stories = []
+    for options in ((), ("--whole-handler",)):
+        seen = run(trace("--vdso", "userspace", *options, f"guests/demo/{arch}/{program}"), cwd=ROOT)
+        text = re.sub(r"\b\d+ instructions", "N instructions", seen.stderr.decode())
+        stories.append(re.sub(r"0x(7f|ffff)\w+", r"0x\1...", text))
+    stories[0] = re.sub(r"^ {11}0x(7f|ffff)\.\.\.  [a-z.]+ .*\n", "", stories[0], flags=re.M)
+    path = GOLDEN / f"{arch}-userspace-{program}.txt"
+    if os.environ.get("RECORD"):
+        path.write_text(stories[0])
+    assert stories[0] == path.read_text()
+    for told, whole in zip(stories[0].split("\n\n"), stories[1].split("\n\n"), strict=True):
+        parts = re.findall(r" (\w+): N instructions", told)
+        assert all(f" {part}:\n" in whole for part in parts)
+        lines = r"^  (?!handler|cost|so far)[a-z].*"
+        assert re.findall(lines, told, re.M) == re.findall(lines, whole, re.M)
+
+
+SERVED = """
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <unistd.h>
+static void on_alarm(int number) { (void)number; }
+int main(void)
+{
+    struct sigaction action = { .sa_handler = on_alarm };
+    struct itimerval soon = { .it_value = { 0, 1000 } };
+    int number;
+
+    syscall(SYS_umask, 027L);
+    syscall(SYS_prctl, PR_GET_PDEATHSIG, &number, 0L, 0L, 0L);
+    syscall(SYS_prctl, PR_GET_PDEATHSIG, 8L, 0L, 0L, 0L);
+    syscall(SYS_prctl, PR_SET_PDEATHSIG, 99L, 0L, 0L, 0L);
+#ifdef SYS_open
+    syscall(SYS_open, "/", O_RDONLY | O_DIRECTORY, 0L);
+    syscall(SYS_open, "/none", O_RDONLY, 0L);
+    sigaction(SIGALRM, &action, 0);
+    setitimer(ITIMER_REAL, &soon, 0);
+    syscall(SYS_pause);
+#else
+    (void)action, (void)soon;
+#endif
+    return 0;
+}
+"""
+
+
+def served_records(arch: str, folder: Path, *options: str) -> list[dict[str, Any]]:
+    """What is told of that program."""
+    (folder / "served.c").write_text(SERVED)
+    compile_to(folder / "served.c", f"{arch}-linux-musl", FLAGS, folder / "served")
+    out = folder / "out"
+    command = trace("--format", "jsonl", "--vdso", "userspace", *options, "-o", out, folder / "served")
+    assert run(command, cwd=folder).status == 0
+    return records(out)
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_records_of_calls_that_are_served(arch: str, tmp_path: Path) -> None:
+    found = [r for r in served_records(arch, tmp_path, "--only", "umask,prctl,open,pause") if r["type"] == "bounce"]
+    calls = [record["served"] for record in found if "served" in record]
+    told = [(f"{call['text']} = {call['result_text']}", call["by"]) for call in calls]
+    enoent, eintr = "-1 ENOENT (No such file or directory)", "-1 EINTR (Interrupted system call)"
+    by_call = [
+        ('open("/", O_RDONLY|O_DIRECTORY) = 3', "openat"),
+        (f'open("/none", O_RDONLY) = {enoent}', "openat"),
+        (f"pause() = {eintr}", "ppoll"),
+    ]
+    variables: list[tuple[str, str | None]] = [("umask(027) = 022", None), ("prctl(PR_GET_PDEATHSIG, [0]) = 0", None)]
+    has_open = arch == "x86_64"
+    assert told == variables + by_call * has_open
+    entries = [record["cost"]["kernel_entries"] for record in found]
+    assert entries == [1, 1, 2, 2, 2, 2, 2] if has_open else [2, 2, 2, 2]
+    assert ["back" in record for record in found[:2]] == [not has_open] * 2
+    bad = found[2]
+    assert [step["faulted"] for step in bad["handler"] if "faulted" in step] == [True]
+    assert bad["call"]["result_text"] == "-1 EFAULT (Bad address)"
+    assert all("served" not in record and record["call"]["name"] == "prctl" for record in found[2:4])
+    for record in found:
+        assert {step["part"] for step in record["handler"]} >= {"__kernel_bounce_userspace"}
+        assert record["return"]["address"] == record["frame"]["words"]["pc"]
+    if has_open:
+        pause = found[-1]
+        assert (pause["outcome"], pause["call"]["name"], pause["call"]["waited"]) == (outcomes.FINISHED, "ppoll", True)
+        assert pause["served"]["result"] == -4
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_only_goes_by_the_call_of_the_program(arch: str, tmp_path: Path) -> None:
+    found = served_records(arch, tmp_path, "--only", "openat,ppoll")
+    assert [record for record in found if record["type"] == "bounce"] == []
+
+
 # -- choosing ----------------------------------------------------------------------------------------------------------
 def test_only_and_limit(tasks: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
@@ -305,6 +406,7 @@ def test_only_and_limit(tasks: Path, tmp_path: Path) -> None:
         ("--registers", "--registers: it is for --instructions: give both, or none"),
         ("--instructions --only read", "--only: it is for bounces: leave it or --instructions away"),
         ("--instructions --format jsonl", "--format: it is for bounces: leave it or --instructions away"),
+        ("--instructions --whole-handler", "--whole-handler: it is for bounces: leave it or --instructions away"),
         ("-o /nowhere/file", "-o: /nowhere/file: No such file or directory: name a file that can be written"),
         ("-o /", "-o: /: Is a directory: name a file that can be written"),
         ("--lmit 3", "trace: no such option '--lmit', did you mean --limit?: see 'uabi-emu trace --help'"),
