@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
-from kernel_model.abi.errno import EFAULT, EINVAL, ENAMETOOLONG
+from kernel_model.abi.errno import E2BIG, EFAULT, EINVAL, ENAMETOOLONG
 from kernel_model.types import PAGE_MASK, PAGE_SIZE, SyscallError, UserPtr
 
 if TYPE_CHECKING:
@@ -67,6 +67,20 @@ def copy_from_user(mm: MemoryMap, address: int, count: int) -> bytes:
     if len(data) != count:
         raise SyscallError(EFAULT)
     return data
+
+
+def copy_struct_from_user(mm: MemoryMap, address: int, usize: int, known: int) -> bytes:
+    """A structure of `known` bytes that the program takes for one of `usize` bytes: where it is shorter the rest is 0.
+
+    E2BIG when anything but zeros follows what is known, EFAULT. include/linux/uaccess.h; lib/usercopy.c.
+    """
+    if usize > known:
+        rest = copy_from_user_partial(mm, address + known, usize - known)
+        if any(rest):
+            raise SyscallError(E2BIG)
+        if len(rest) < usize - known:
+            raise SyscallError(EFAULT)
+    return copy_from_user(mm, address, min(usize, known)).ljust(known, b"\0")
 
 
 def copy_from_user_into(mm: MemoryMap, address: int, buffer: memoryview) -> None:

@@ -11,7 +11,7 @@ from kernel_model.abi.fcntl import O_CLOEXEC, O_RDWR
 from kernel_model.abi.resource import RLIMIT_NOFILE
 from kernel_model.fs.anon import anon_inode
 from kernel_model.fs.file import POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM, File, get_file, put_file
-from kernel_model.mm.uaccess import copy_from_user, copy_to_user, get_user
+from kernel_model.mm.uaccess import copy_from_user, copy_struct_from_user, copy_to_user, get_user
 from kernel_model.ns.pid import pid_vnr
 from kernel_model.syscall_work import never_restarted
 from kernel_model.syscalls.read_write import fdget
@@ -229,11 +229,10 @@ class ListenerFile(File):
         (seccomp_notify_addfd()); its number there."""
         if not abi.SECCOMP_NOTIF_ADDFD.size <= size < PAGE_SIZE:
             raise SyscallError(errno.EINVAL)
-        data = copy_from_user(task.mm, buffer, size)
-        if any(data[abi.SECCOMP_NOTIF_ADDFD.size :]):
-            raise SyscallError(errno.E2BIG)
         newfd: int
-        number, flags, srcfd, newfd, newfd_flags = abi.SECCOMP_NOTIF_ADDFD.unpack_from(data)
+        number, flags, srcfd, newfd, newfd_flags = abi.SECCOMP_NOTIF_ADDFD.unpack(
+            copy_struct_from_user(task.mm, buffer, size, abi.SECCOMP_NOTIF_ADDFD.size)
+        )
         sets = flags & abi.SECCOMP_ADDFD_FLAG_SETFD
         sends = flags & abi.SECCOMP_ADDFD_FLAG_SEND
         if newfd_flags & ~O_CLOEXEC or flags != sets | sends or (newfd and not sets):

@@ -17,7 +17,7 @@ from kernel_model.abi.fcntl import (
 )
 from kernel_model.fs import vfs
 from kernel_model.fs.namei import file_path, user_path_at
-from kernel_model.mm.uaccess import copy_from_user, copy_to_user, get_user, strncpy_from_user
+from kernel_model.mm.uaccess import copy_from_user, copy_struct_from_user, copy_to_user, get_user, strncpy_from_user
 from kernel_model.syscalls.declare import DirFd, Fd, Long, Mode, Offset, PathPtr, Size, StringPtr, Uid, syscall
 from kernel_model.syscalls.kinds import (
     AtFlags,
@@ -369,10 +369,7 @@ def _xattr_args(task: Task, uargs: UserPtr, usize: int) -> tuple[UserPtr, int, i
         raise SyscallError(errno.EINVAL)
     if usize > PAGE_SIZE:
         raise SyscallError(errno.E2BIG)
-    value, size, flags = get_user(task.mm, uargs, _XATTR_ARGS)
-    rest = usize - _XATTR_ARGS.size
-    if rest and any(copy_from_user(task.mm, UserPtr(uargs + _XATTR_ARGS.size), rest)):
-        raise SyscallError(errno.E2BIG)
+    value, size, flags = _XATTR_ARGS.unpack(copy_struct_from_user(task.mm, uargs, usize, _XATTR_ARGS.size))
     return UserPtr(value), size, flags
 
 

@@ -25,7 +25,7 @@ from kernel_model.fork import (
     CloneArgs,
     copy_process,
 )
-from kernel_model.mm.uaccess import copy_from_user, copy_to_user, put_user
+from kernel_model.mm.uaccess import copy_from_user, copy_struct_from_user, copy_to_user, put_user
 from kernel_model.ns.nsproxy import CLONE_NEWTIME
 from kernel_model.ns.pid import find_vpid, pid_vnr
 from kernel_model.syscalls.declare import Hex, Pid, Ptr, Size, syscall
@@ -105,11 +105,8 @@ def sys_clone3(task: Task, uargs: CloneArgsPtr, size: Size) -> int:
         raise SyscallError(errno.E2BIG)
     if size < _CLONE_ARGS_SIZE_VER0:
         raise SyscallError(errno.EINVAL)
-    raw = copy_from_user(task.mm, uargs, size)
-    if any(raw[_CLONE_ARGS.size :]):
-        raise SyscallError(errno.E2BIG)
     flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, _cgroup = (
-        _CLONE_ARGS.unpack(raw[: _CLONE_ARGS.size].ljust(_CLONE_ARGS.size, b"\0"))
+        _CLONE_ARGS.unpack(copy_struct_from_user(task.mm, uargs, size, _CLONE_ARGS.size))
     )
     if (
         set_tid_size > _MAX_PID_NS_LEVEL

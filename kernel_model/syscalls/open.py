@@ -29,7 +29,7 @@ from kernel_model.abi.fcntl import (
 from kernel_model.abi.resource import RLIMIT_NOFILE
 from kernel_model.fs.namei import getname
 from kernel_model.fs.open import do_open
-from kernel_model.mm.uaccess import copy_from_user, copy_to_user, get_user
+from kernel_model.mm.uaccess import copy_struct_from_user, copy_to_user
 from kernel_model.syscalls.declare import DirFd, Fd, Mode, PathPtr, Size, ULong, syscall
 from kernel_model.syscalls.kinds import CloseRangeFlags, OpenFlags, OpenHow, PathBuffer, UFd
 from kernel_model.types import PAGE_SIZE, SyscallError, UserPtr
@@ -100,9 +100,7 @@ def sys_openat2(task: Task, dfd: DirFd, filename: PathPtr, how: OpenHow, usize: 
         raise SyscallError(errno.EINVAL)
     if usize > PAGE_SIZE:
         raise SyscallError(errno.E2BIG)
-    flags, mode, resolve = get_user(task.mm, how, OPEN_HOW)
-    if usize > OPEN_HOW.size and any(copy_from_user(task.mm, UserPtr(how + OPEN_HOW.size), usize - OPEN_HOW.size)):
-        raise SyscallError(errno.E2BIG)
+    flags, mode, resolve = OPEN_HOW.unpack(copy_struct_from_user(task.mm, how, usize, OPEN_HOW.size))
     flags = task.kernel.arch.open_flags_from_user(flags)
     if flags & ~VALID_OPEN_FLAGS or resolve & ~0x3F:
         raise SyscallError(errno.EINVAL)

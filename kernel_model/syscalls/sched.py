@@ -12,7 +12,7 @@ from kernel_model.abi import errno
 from kernel_model.abi.resource import MAX_NICE, MIN_NICE, RLIMIT_RTPRIO
 from kernel_model.abi.time import NSEC_PER_SEC, TIMESPEC
 from kernel_model.cred import CAP_SYS_NICE
-from kernel_model.mm.uaccess import clear_user, copy_from_user, copy_to_user, get_user, put_user
+from kernel_model.mm.uaccess import clear_user, copy_from_user, copy_struct_from_user, copy_to_user, get_user, put_user
 from kernel_model.ns.pid import find_task_by_vpid
 from kernel_model.syscalls.declare import Pid, Ptr, UInt, syscall
 from kernel_model.syscalls.kinds import (
@@ -202,11 +202,14 @@ def sys_sched_setattr(task: Task, pid: Pid, attr: SchedAttr, flags: UInt) -> int
     mm = task.mm
     (size,) = get_user(mm, attr, _UINT)
     size = size or _ATTR_VER0_BYTES
-    known = min(size, _ATTR.size)
-    if not _ATTR_VER0_BYTES <= size <= PAGE_SIZE or any(copy_from_user(mm, UserPtr(attr + known), size - known)):
-        put_user(mm, attr, _UINT, _ATTR.size)
-        raise SyscallError(errno.E2BIG)
-    data = copy_from_user(mm, attr, known).ljust(_ATTR.size, b"\0")
+    try:
+        if not _ATTR_VER0_BYTES <= size <= PAGE_SIZE:
+            raise SyscallError(errno.E2BIG)
+        data = copy_struct_from_user(mm, attr, size, _ATTR.size)
+    except SyscallError as failure:
+        if failure.errno == errno.E2BIG:
+            put_user(mm, attr, _UINT, _ATTR.size)
+        raise
     _, policy, attr_flags, nice, priority, _, _, _, _, _ = _ATTR.unpack(data)
     if attr_flags & 0x60 and size < _ATTR.size:
         raise SyscallError(errno.EINVAL)
