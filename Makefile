@@ -11,7 +11,7 @@ EDIT   := --config-settings editable_mode=compat -e
 JOBS   ?= 2
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: all demo test check test-real bench corpus docs clean distclean guests install
+.PHONY: all demo test check test-real bench corpus overhead docs clean distclean guests install
 
 all: check test
 
@@ -61,6 +61,11 @@ bench: $(VENV)/.stamp-test
 corpus: $(VENV)/.stamp-check
 	$(BIN)/python tests/real/fetch.py
 	$(BIN)/python -m bench.corpus
+
+# both CPUs for some minutes; entries and calls are counted, and no time is measured
+overhead: $(VENV)/.stamp-check
+	$(BIN)/python tests/real/fetch.py
+	$(BIN)/python -m bench.overhead --jobs $(JOBS)
 
 docs: $(VENV)/.stamp-run
 	$(BIN)/python docs/collect.py

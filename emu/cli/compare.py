@@ -39,7 +39,7 @@ _WIDTH: Final = 80
     default="bare,bounce",
     metavar="LIST",
     help="What to compare, the others with the first: bare, bounce, seccomp, dispatch, or variants such as "
-    "bounce:task-page+legacy (default: bare,bounce).",
+    "bounce:userspace+legacy (default: bare,bounce).",
 )
 @click.option(
     "--corpus",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-_DATA_VARIANTS: Final = {word: ("vdso_data", word) for word in ("percpu", "percpu-racy", "perthread")}
+_VDSO_VARIANTS: Final = {word: ("vdso_data", word) for word in ("percpu", "percpu-racy", "perthread")} | {
+    "libkernel": ("vdso", "libkernel")
+}
+"""What a program may call of the vDSO, whatever becomes of its own calls."""
 _BOUNCE_VARIANTS: Final = {
     "slide": ("bounce_check", "slide"),
     "site": ("bounce_check", "site"),
@@ -18,10 +21,10 @@ _BOUNCE_VARIANTS: Final = {
     "plain": ("vdso", "plain"),
     "origin": ("visible", "origin"),
     "real": ("visible", "real"),
-} | _DATA_VARIANTS
-_HANDLER_VARIANTS: Final = {word: ("handler", word) for word in ("careful", "slide", "hiding")} | _DATA_VARIANTS
+} | _VDSO_VARIANTS
+_HANDLER_VARIANTS: Final = {word: ("handler", word) for word in ("careful", "slide", "hiding")} | _VDSO_VARIANTS
 _VARIANTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
-    "bare": _DATA_VARIANTS,
+    "bare": _VDSO_VARIANTS,
     "bounce": _BOUNCE_VARIANTS,
     "seccomp": _HANDLER_VARIANTS,
     "dispatch": _HANDLER_VARIANTS,

@@ -92,6 +92,8 @@ class Outcome(NamedTuple):
     file, time."""
     costs: dict[str, tuple[CallCost, CallCost]]
     """By ABI: all calls together, and with what libraries did at their start."""
+    serving: frozenset[str]
+    """ABIs whose vDSO does something without the kernel."""
 
     def survives(self, name: str) -> bool:
         """Does it print, return and leave what it does under the first ABI?"""
@@ -106,7 +108,7 @@ def outcome(command: Command, runs: Sequence[Run], differences: Sequence[Differe
         ends = [what for what in whats if what not in CALLS]
         verdicts[run.name] = ends[0] if ends else "calls" if whats else "same"
     costs = {run.name: (run.costs.of_calls(), total(run.costs.values())) for run in runs}
-    return Outcome(command, runs[0].arch, verdicts, costs)
+    return Outcome(command, runs[0].arch, verdicts, costs, frozenset(run.name for run in runs if run.serves))
 
 
 class Survival(NamedTuple):

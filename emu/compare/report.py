@@ -24,6 +24,7 @@ FORMAT_VERSION: Final = 2
 DIFFERENCES_SHOWN: Final = 20
 _NAME_WIDTH, _NUMBER_WIDTH, _GROUP_WIDTH = 20, 10, 33
 _ABI_WIDTH: Final = 16
+_SERVED_ABI_WIDTH: Final = 32
 _NOTHING: Final = CallCost()
 _TALK: Final = "2-4x"
 """By how much the base overhead of a call grows, as the talk has it (Linux Plumbers 2019, "Hack #2: Any good?")."""
@@ -180,6 +181,13 @@ class Line(NamedTuple):
     whole: CallCost
     """And what libraries did at their start."""
     survive: str
+    serves: bool
+    """Does its vDSO do anything without the kernel?"""
+
+
+def avoided(cost: CallCost, base: CallCost) -> int:
+    """Kernel entries that `cost` has fewer than one for each bounce, and one for each call that `base` has."""
+    return base.calls + cost.old_style - cost.entries if not cost.frames else 0
 
 
 def abi_lines(report: Report) -> list[Line]:
@@ -188,7 +196,7 @@ def abi_lines(report: Report) -> list[Line]:
     return [
         Line(
             run.name, run.abi, run.costs.of_calls(), total(run.costs.values()),
-            survival.text(arch, run.name) if survival else "-",
+            survival.text(arch, run.name) if survival else "-", run.serves,
         )
         for run in report.runs
     ]  # fmt: skip
@@ -218,6 +226,28 @@ def print_abis(lines: Sequence[Line], model: Model, console: Console) -> None:
         whole = model.times(line.abi, line.whole, base.abi, base.whole)
         table.add_row(*map(Text, (*cells, line.survive, _shown(times), _shown(whole))))
     print_table(table, console)
+
+
+def print_served(lines: Sequence[Line], console: Console) -> None:
+    """Where kernel entries are from and which are avoided, if a vDSO avoids any; then an empty line."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if not any(line.serves for line in lines):
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("\nabi", overflow="fold", max_width=_SERVED_ABI_WIDTH)
+    for title in ("\nentries", "\nbounces", "real\ncalls", "of these\nothers", "served\nwithout", "entries\navoided"):
+        table.add_column(Text(title), justify="right", no_wrap=True)
+    base = lines[0].calls
+    for line in lines:
+        cost = line.calls
+        counts = (
+            cost.entries, cost.old_style, cost.calls - cost.served, cost.glue, cost.served, avoided(cost, base)
+        )  # fmt: skip
+        table.add_row(*map(Text, (line.name, *map(str, counts))))
+    print_table(table, console)
+    console.print()
 
 
 def print_model(abis: Sequence[str], model: Model, console: Console) -> None:
@@ -252,8 +282,10 @@ def _by_abi(abis: Sequence[str], price: Callable[[str], float]) -> str:
 
 def _print_summary(report: Report, console: Console) -> None:
     """The table of ABIs, and what it is made of."""
-    print_abis(abi_lines(report), report.model, console)
+    lines = abi_lines(report)
+    print_abis(lines, report.model, console)
     console.print()
+    print_served(lines, console)
     print_model(list(dict.fromkeys(run.abi for run in report.runs)), report.model, console)
     if report.survival is not None:
         _wrapped(console, report.survival.words(report.runs[0].arch))
@@ -304,7 +336,10 @@ def cost_as_json(model: Model, abi: str, cost: CallCost, base_abi: str, base: Ca
         "calls": cost.calls,
         "old_style": cost.old_style,
         "direct": cost.direct,
+        "served": cost.served,
+        "by_another_call": cost.glue,
         "kernel_entries": cost.entries,
+        "entries_avoided": avoided(cost, base),
         "signal_frames": cost.frames,
         "handler_instructions": cost.instructions,
         "user_stack_bytes_max": cost.stack_bytes_max,

@@ -14,6 +14,7 @@ from emu.compare.record import Recorder
 from emu.compare.served import Served
 from emu.compare.streams import CapturingHost
 from emu.compare.traps import Traps
+from emu.cpu.watch import InstructionCounter
 from emu.machine import Machine
 from kernel_model.bounce import SCRATCH_BYTES
 from kernel_model.data_pages import THREAD_PAGES
@@ -48,6 +49,10 @@ class Run(NamedTuple):
     """By system call."""
     signals: int
     """How many reached a task."""
+    serves: bool
+    """Its vDSO does something without the kernel."""
+    instructions: int
+    """How many were executed, handlers' too; 0 where they were not counted."""
 
 
 class Check(Enum):
@@ -62,12 +67,13 @@ class Check(Enum):
 
 
 def run_all(
-    machines: Sequence[tuple[str, MachineOptions]], given: SharedInput, check: Check, *, patient: bool = False
+    machines: Sequence[tuple[str, MachineOptions]], given: SharedInput, check: Check, *,
+    patient: bool = False, counting: bool = False,
 ) -> tuple[list[Run], list[Difference]]:
     """Run each of `machines`, by name, with the same input: the runs, and in what they differ from the first.
 
-    A run that is killed for its time is the last, unless `patient`: then it is a difference. Raises StartError, and
-    KeyboardInterrupt when we are to stop.
+    A run that is killed for its time is the last, unless `patient`: then it is a difference. `counting`: the first
+    run's instructions are counted, which takes time. Raises StartError, and KeyboardInterrupt when we are to stop.
     """
     serving = any(options.bounce.vdso == "userspace" for _, options in machines)
     data_pages = any(options.vdso_data != "none" for _, options in machines)
@@ -79,7 +85,7 @@ def run_all(
     for name, options in machines:
         checker = Checker(name, reference, runs[0].arch) if runs else None
         placed = options._replace(vdso_data_room_bytes=room_bytes)
-        done = run(name, placed, given, checker or reference, how)
+        done = run(name, placed, given, checker or reference, how._replace(counting=counting and not runs))
         runs.append(done)
         if done.timed_out and not patient:
             break
@@ -99,6 +105,7 @@ class Compared(NamedTuple):
     deep: bool
     scratch_bytes: int = 0
     data_pages: bool = False
+    counting: bool = False
 
 
 def run(name: str, options: MachineOptions, given: SharedInput, sink: Sink, how: Compared) -> Run:
@@ -122,6 +129,7 @@ def run(name: str, options: MachineOptions, given: SharedInput, sink: Sink, how:
     else:
         kernel.events.subscribe(recorder)
         meter = Meter(machine, handlers, recorder.before)
+    counter = InstructionCounter(machine.cpu) if how.counting else None
     machine.begin()
     try:
         machine.cpu.run()
@@ -136,5 +144,6 @@ def run(name: str, options: MachineOptions, given: SharedInput, sink: Sink, how:
     host.close_trees()
     return Run(
         name, options.abi, kernel.arch.NAME, machine.status(), killed_by, machine.timed_out, host.outputs, files,
-        meter.costs, meter.signals,
+        meter.costs, meter.signals, options.vdso_data != "none" or options.bounce.vdso != "plain",
+        counter.count if counter else 0,
     )  # fmt: skip

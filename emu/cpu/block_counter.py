@@ -13,6 +13,8 @@ import mmap
 import platform
 from typing import Final
 
+from emu.cpu.binding import lib
+
 _PAGE: Final = mmap.PAGESIZE
 _COUNT, _FLAG, _TARGET = 0, 8, 16
 """Where the data page has how many blocks are left (u64), whether to stop now (u32), and the address of the stop."""
@@ -52,6 +54,13 @@ CODE: Final = {"x86_64": _x86_64, "amd64": _x86_64, "aarch64": _aarch64, "arm64"
 """By the host's machine name: the code, from the address of its data."""
 
 
+def stop_address() -> int:
+    """The host's function that stops the engine it is given."""
+    stop = ctypes.cast(lib.uc_emu_stop, ctypes.c_void_p).value
+    assert stop is not None
+    return stop
+
+
 class BlockCounter:
     """The hook (`address`, to be called with the engine as first argument) and its counter."""
 
@@ -86,3 +95,8 @@ class BlockCounter:
     def stop_now(self) -> None:
         """Stop at the next block; from any thread."""
         self._flag.value = 1
+
+    @property
+    def left(self) -> int:
+        """After so many blocks it stops."""
+        return self._count.value

@@ -9,7 +9,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from emu.cpu import binding
-from emu.cpu.binding import Engine, RegisterBatch, SavedContext, lib
+from emu.cpu.binding import Engine, RegisterBatch, SavedContext
 from kernel_model.cpu import SLICE_BLOCKS
 
 if TYPE_CHECKING:
@@ -477,12 +477,10 @@ class UnicornCpu(ABC):
             self._block_hook = None
             return
         if self._block_counter is None:
-            from emu.cpu.block_counter import BlockCounter
+            from emu.cpu.block_counter import BlockCounter, stop_address
 
-            stop = ctypes.cast(lib.uc_emu_stop, ctypes.c_void_p).value
-            assert stop is not None
             try:
-                self._block_counter = BlockCounter(stop)
+                self._block_counter = BlockCounter(stop_address())
             except OSError:
                 return
         self._block_counter.restart(self.slice_blocks)

@@ -3,9 +3,11 @@ made of."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import ctypes
+from typing import TYPE_CHECKING, ClassVar
 
 from emu.cpu import binding
+from emu.cpu.block_counter import BlockCounter, stop_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,3 +86,20 @@ class BlockWatch:
     def remove(self) -> None:
         """No more calls."""
         self._cpu.unhook(self._handle)
+
+
+class InstructionCounter:
+    """Counts all instructions that are executed from now on. OSError on a host for which there is no such code."""
+
+    _FROM: ClassVar[int] = 1 << 62
+
+    def __init__(self, cpu: UnicornCpu) -> None:
+        self._counter = counter = BlockCounter(stop_address())
+        counter.restart(self._FROM)
+        cpu.engine.hook(binding.UC_HOOK_CODE, ctypes.c_void_p(counter.address))
+        cpu.flush_code()
+
+    @property
+    def count(self) -> int:
+        """How many there were so far."""
+        return self._FROM - self._counter.left
