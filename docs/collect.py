@@ -1,5 +1,5 @@
 """Renew what the documents collect from the source: the quirks in README.md, docs/syscalls.md, and the layouts in
-docs/data-pages.md.
+docs/data-pages.md and docs/hack3.md.
 
 `make docs` runs it; a test compares.
 """
@@ -16,6 +16,7 @@ PACKAGES = ("emu", "kernel_model", "loader", "vdso_image")
 README = ROOT / "README.md"
 SYSCALLS = ROOT / "docs" / "syscalls.md"
 DATA_PAGES = ROOT / "docs" / "data-pages.md"
+HACK3 = ROOT / "docs" / "hack3.md"
 _QUIRK = re.compile(r"^\s*# QUIRK: (.*)$")
 
 
@@ -67,11 +68,28 @@ def data_pages() -> str:
     return replaced(DATA_PAGES.read_text(), "layout", "\n" + "\n".join(rows) + "\n\n")
 
 
+def hack3() -> str:
+    """docs/hack3.md as it should be: with the layouts of the pages of variables."""
+    from struct import calcsize
+
+    from vdso_image.data_pages import VARIABLES
+
+    rows = ["| page | offset | bytes | field | |", "|---|---|---|---|---|"]
+    for layout in VARIABLES:
+        places = layout.offsets()
+        rows += [
+            f"| `{layout.mapping}` | {places[field.name]} | {calcsize(field.code)} | `{field.name}` | {field.text} |"
+            for field in layout.fields
+        ]
+    return replaced(HACK3.read_text(), "layout", "\n" + "\n".join(rows) + "\n\n")
+
+
 def main() -> None:
     """Write them."""
     README.write_text(readme())
     SYSCALLS.write_text(syscalls())
     DATA_PAGES.write_text(data_pages())
+    HACK3.write_text(hack3())
 
 
 if __name__ == "__main__":

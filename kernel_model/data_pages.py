@@ -10,6 +10,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
+from kernel_model.events import BeganAgain
 from kernel_model.mm.pagecache import AddressSpace, AnonymousHost, SpecialMapping
 from kernel_model.mm.vma import VM_DONTCOPY, VM_DONTDUMP, VM_DONTEXPAND, VM_IO, VM_MAYREAD, VM_PFNMAP, VM_READ
 from kernel_model.types import PAGE_SHIFT, PAGE_SIZE, SyscallError, page_align_up
@@ -254,9 +255,11 @@ class DataPages:
         """`task` lost the CPU: what it has read of its offset may be another task's when it goes on."""
         cpu = self._kernel.cpu
         assert task.context is not None
-        start = self._beginning(task, cpu.context_pc(task.context))
+        pc = cpu.context_pc(task.context)
+        start = self._beginning(task, pc)
         if start:
             cpu.set_context_pc(task.context, start)
+            self._tell_beginning(task, pc, start, signalled=False)
 
     def signal_comes(self, task: Task) -> None:
         """A handler is about to run, during which `task` may move to another CPU: it begins again after that."""
@@ -264,7 +267,14 @@ class DataPages:
             return
         kernel = self._kernel
         gregs = kernel.cpu.read_gregs()
-        start = self._beginning(task, gregs[kernel.arch.PC_INDEX])
+        pc = gregs[kernel.arch.PC_INDEX]
+        start = self._beginning(task, pc)
         if start:
             gregs[kernel.arch.PC_INDEX] = start
             kernel.cpu.write_gregs(gregs)
+            self._tell_beginning(task, pc, start, signalled=True)
+
+    def _tell_beginning(self, task: Task, pc: int, start: int, *, signalled: bool) -> None:
+        events = self._kernel.events
+        if events.active:
+            events.emit(BeganAgain(task, pc, start, signalled))

@@ -96,6 +96,17 @@ class ServingGivenUp(NamedTuple):
     pc: int
 
 
+class BeganAgain(NamedTuple):
+    """A task had read where its data are, and not yet the data, at `pc` of one of the vDSO's functions: it begins again
+    at `start`. It has lost its CPU, or (`signalled`) a handler is about to run, after which it may be on another one.
+    """
+
+    task: Task
+    pc: int
+    start: int
+    signalled: bool
+
+
 class UnknownSyscall(NamedTuple):
     """A number that the table lacks; the guest got ENOSYS."""
 
@@ -201,6 +212,7 @@ Event = (
     | FrameRefused
     | Rewound
     | ServingGivenUp
+    | BeganAgain
     | SyscallEnter
     | SyscallExit
     | CallWaits

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from struct import Struct
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from vdso_image import data_pages, vvar
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _BYTES_WIDTH: Final = {"aarch64": 8, "x86_64": 26}
 _INDENT: Final = "  "
+_NOTE_WIDTH: Final = 78
 
 
 class Function(NamedTuple):
@@ -149,26 +151,50 @@ def _remarks(program: Program) -> dict[tuple[str, str], list[str]]:
     }
 
 
+def _marks(image: VdsoImage) -> dict[int, list[str]]:
+    """Address to what the kernel knows of the instruction there, and of those that follow."""
+    marks: dict[int, list[str]] = {}
+    for kind, offset in image.handlers.items():
+        marks.setdefault(offset, []).append(f"a bounce begins here ({kind})")
+    for start, commit, kind in image.restart_ranges:
+        marks.setdefault(start, []).append(f"can be started over up to {commit:#x} ({kind})")
+        marks.setdefault(commit, []).append(f"can't be started over any more ({kind})")
+    for start, done in image.data_ranges:
+        marks.setdefault(start, []).append(f"a task that loses its CPU before {done:#x} begins here again")
+    for start, end, finished, frame_at, saved in image.undo_ranges:
+        text = f"a signal before {end:#x} finds the task {'behind' if finished else 'at'} its own instruction"
+        if frame_at:
+            text += f"; the frame is at SP{frame_at:+d}"
+        if saved:
+            text += "; beside the frame: " + " ".join(f"{name}={at}" for name, at in saved)
+        marks.setdefault(start, []).append(text)
+    if image.undo_ranges:
+        marks.setdefault(image.plain, []).append("the call is made as the program made it")
+    if image.glue_returns >= 0:
+        marks.setdefault(image.glue_returns, []).append("the call that was made in its place comes back here")
+    return marks
+
+
+def _note(text: str) -> list[str]:
+    """A line about the code: in 80 columns with what it may be indented by."""
+    indent = _INDENT + "   "
+    return wrap(
+        f"{_INDENT}-- {text}", _NOTE_WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
 def code(image: VdsoImage, function: Function, rows: dict[int, str], remarks: list[str]) -> Iterator[str]:
-    """A function, an instruction a line, with the unwind rules where they change and marks of the restart ranges."""
+    """A function, an instruction a line, with the unwind rules and what the kernel knows of it where these change."""
     yield f"{function.plain_name}@{function.version}:"
-    kinds = {offset: kind for kind, offset in image.handlers.items()}
+    marks = _marks(image)
     width = _BYTES_WIDTH[image.arch]
     place = function.start
     body = image.elf[place : place + function.size]
     for number, (address, size, text) in enumerate(disassemble(image.arch, body, place)):
-        if address in kinds:
-            yield f"{_INDENT}-- a bounce begins here ({kinds[address]})"
-        for start, commit, kind in image.restart_ranges:
-            if address == start:
-                yield f"{_INDENT}-- can be started over up to {commit:#x} ({kind})"
-            if address == commit:
-                yield f"{_INDENT}-- can't be started over any more ({kind})"
-        for start, done in image.data_ranges:
-            if address == start:
-                yield f"{_INDENT}-- a task that loses its CPU before {done:#x} begins here again"
+        for mark in marks.get(address, ()):
+            yield from _note(mark)
         if rows.get(address):
-            yield f"{_INDENT}-- unwind: {rows[address]}"
+            yield from _note(f"unwind: {rows[address]}")
         data = body[address - place : address - place + size]
         shown = f"{int.from_bytes(data, 'little'):08x}" if CODE_ALIGN[image.arch] == 4 else data.hex(" ")
         remark = f"; {remarks[number]}" if number < len(remarks) else ""

@@ -15,6 +15,7 @@ from emu.step.arch import STYLES
 from emu.step.breakpoints import Breakpoint, Breakpoints
 from kernel_model.bounce import REDIRECT
 from kernel_model.events import (
+    BeganAgain,
     Bounced,
     Event,
     Execve,
@@ -315,7 +316,7 @@ class Session:
         elif isinstance(event, MappingChanged):
             if self.breakpoints.by_name and self.breakpoints.resolve(task.mm):
                 self._watch()
-        elif isinstance(event, SignalDelivered | Rewound | Execve | TaskExited):
+        elif isinstance(event, SignalDelivered | Rewound | BeganAgain | Execve | TaskExited):
             if isinstance(event, Rewound) and task.pid in self.bounces:
                 self.bounces[task.pid].phase = "rewound"
             self._reader.tell(event)

@@ -11,7 +11,16 @@ from emu.step.session import Bounce, Happening, NewTask, Session, Stop
 from emu.step.unwind import Unwinder
 from emu.strace.structs_task import signal_name
 from kernel_model.bounce import FRAME_BYTES
-from kernel_model.events import Execve, Fault, Rewound, SignalDelivered, SyscallEnter, SyscallExit, TaskExited
+from kernel_model.events import (
+    BeganAgain,
+    Execve,
+    Fault,
+    Rewound,
+    SignalDelivered,
+    SyscallEnter,
+    SyscallExit,
+    TaskExited,
+)
 from kernel_model.fs.procfs_maps import maps
 from kernel_model.types import U64_MASK
 
@@ -204,6 +213,10 @@ class View:
         if isinstance(happening, Rewound):
             where = f"at {self.name(happening.pc, task)}, back at {self.name(happening.site, task)}"
             return self.wrapped(f"a signal met the bounce {where}: as if it had not happened", "-- ")
+        if isinstance(happening, BeganAgain):
+            why = "a signal comes" if happening.signalled else "it lost its CPU"
+            where = f"at {self.name(happening.pc, task)}, again at {self.name(happening.start, task)}"
+            return self.wrapped(f"{who} had not read its data yet {where}: {why}", "-- ")
         if isinstance(happening, Execve):
             file = printable(happening.filename)
             return self.wrapped(f"{who} executes {file}: other code, other names", "-- ")

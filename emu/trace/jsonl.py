@@ -136,6 +136,10 @@ class JsonTeller:
         at = None if handler is None else _place(handler)
         self._record("signal", task=task.pid, signal=signal, name=signal_name(signal), handler=at)
 
+    def began_again(self, task: Task, left: Place, start: Place, *, signalled: bool) -> None:
+        """See `Teller`."""
+        self._record("again", task=task.pid, left=_place(left), start=_place(start), signalled=signalled)
+
     def execve(self, task: Task, filename: bytes) -> None:
         """See `Teller`."""
         vdso = [hex(task.mm.vdso), hex(task.mm.vdso_end)]

@@ -20,6 +20,7 @@ from emu.trace.story import NOTHING, Cost, Step, Story
 from kernel_model.abi.errno import ERESTART_RESTARTBLOCK, ERESTARTSYS, MAX_ERRNO
 from kernel_model.bounce import NO_CALL, REDIRECT
 from kernel_model.events import (
+    BeganAgain,
     Bounced,
     CallWaits,
     Event,
@@ -72,6 +73,9 @@ class Teller(Protocol):
 
     def signal(self, task: Task, signal: int, handler: Place | None) -> None:
         """A signal reached its handler, or (None) took its default action."""
+
+    def began_again(self, task: Task, left: Place, start: Place, *, signalled: bool) -> None:
+        """It had not read its data yet: it goes on at `start`, since it lost its CPU, or since a signal comes."""
 
     def execve(self, task: Task, filename: bytes) -> None:
         """A new program is in place."""
@@ -138,6 +142,7 @@ class Recorder:
             FrameRefused: self._refused,
             Fault: self._fault,
             SignalDelivered: self._signal,
+            BeganAgain: self._began_again,
             Execve: self._execve,
             TaskExited: self._gone,
         }
@@ -438,6 +443,10 @@ class Recorder:
     def _signal(self, event: SignalDelivered) -> None:
         handler = self._places.at(event.task.mm, event.handler) if event.handler else None
         self._teller.signal(event.task, event.signal, handler)
+
+    def _began_again(self, event: BeganAgain) -> None:
+        left, start = (self._places.at(event.task.mm, address) for address in (event.pc, event.start))
+        self._teller.began_again(event.task, left, start, signalled=event.signalled)
 
     def _execve(self, event: Execve) -> None:
         if event.task.pid in self._open:

@@ -315,6 +315,12 @@ class TextTeller:
         what = f"its handler, {self._at(handler)}" if handler is not None else "the default action"
         self._put([f"signal {signal_name(signal)}, task {task.pid}: {what}"])
 
+    def began_again(self, task: Task, left: Place, start: Place, *, signalled: bool) -> None:
+        """See `Teller`."""
+        why = "a signal comes" if signalled else "it lost its CPU"
+        lines = [f"task {task.pid} reads its data anew: {why}", *self._labelled("left", self._at(left))]
+        self._put([*lines, *self._labelled("again", self._at(start))])
+
     def execve(self, task: Task, filename: bytes) -> None:
         """See `Teller`."""
         name = _shortened(printable(filename), self._place_width)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.harness import ROOT
 from vdso_image.build import BUILT
@@ -62,6 +65,8 @@ def test_show() -> None:
         "LINUX_2.6.39  __kernel_clock_gettime",
         "LINUX_2.6     __vdso_clock_gettime (also clock_gettime)",
         "-- a bounce begins here (redirect)",
+        "-- the call is made as the program made it",
+        "-- the call that was made in its place comes back here",
         "-- unwind: cfa=*(sp+8) x17=*(sp+16) pc=*(sp+16) x8=*(sp)",
         "-- unwind: cfa=*(rsp+8) rip=*(rsp+16) rax=*(rsp) rcx=undefined r11=undefined",
         "iretq                                     ; rip, rflags and rsp at once",
@@ -70,6 +75,35 @@ def test_show() -> None:
     ):
         assert line in done.stdout
     assert [line for line in done.stdout.splitlines() if line != line.rstrip()] == []
+    notes = [line for line in done.stdout.splitlines() if line.startswith("    -- ")]
+    assert len(notes) > 80 and max(map(len, notes)) <= 80
+
+
+SAVED = "beside the frame:"
+SERVED_NOTES = {
+    "aarch64": [
+        f"a signal before * finds the task at its own instruction; {SAVED} x0=32 x1=40 x2=48 x3=56",
+        "unwind: cfa=*(sp+8) x17=*(sp+16) pc=*(sp+16) x8=*(sp) x0=*(sp+32) x1=*(sp+40) x2=*(sp+48) x3=*(sp+56)",
+        f"a signal before * finds the task behind its own instruction; {SAVED} x1=40 x2=48 x3=56",
+        f"a signal before * finds the task at its own instruction; {SAVED} x0=32 x1=40 x2=48 x3=56",
+        f"a signal before * finds the task behind its own instruction; {SAVED} x1=40 x2=48 x3=56",
+    ],
+    "x86_64": [
+        "a signal before * finds the task at its own instruction",
+        "unwind: cfa=*(rsp+8) rip=*(rsp+16) rax=*(rsp) rcx=undefined r11=undefined",
+        "a signal before * finds the task behind its own instruction",
+        "a signal before * finds the task at its own instruction",
+        "a signal before * finds the task behind its own instruction",
+    ],
+}
+
+
+@pytest.mark.parametrize("arch", SERVED_NOTES)
+def test_show_says_what_a_signal_does_to_a_served_call(arch: str) -> None:
+    """The last part of the handler: what a data page answers."""
+    shown = vdso("show", "--arch", arch, "__kernel_bounce_userspace").stdout.replace("\n     ", " ")
+    notes = re.findall(r"^  -- (.*)", re.sub("before 0x[0-9a-f]+", "before *", shown), re.MULTILINE)
+    assert notes[-5:] == SERVED_NOTES[arch]
 
 
 def test_show_one_function() -> None:

@@ -31,6 +31,7 @@ def test_moved_between_offset_and_data(arch: str, variant: str, right: int) -> N
     )  # fmt: skip
     assert f"{check} = {right:#x}\n" in seen, seen
     assert f"the program exited with status {1 - right}\n" in seen
+    assert (" had not read its data yet at __kernel_getpid+0x" in seen) == (variant == "percpu"), seen
 
 
 def test_what_preempt_refuses() -> None:

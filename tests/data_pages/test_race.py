@@ -6,6 +6,7 @@ Between the offset and the data that is a race. It is there under percpu-racy, a
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,18 @@ import pytest
 
 from emu.cpu.watch import InstructionWatch
 from emu.machine import Machine, MachineOptions
+from emu.trace.jsonl import JsonTeller
+from emu.trace.output import Output
+from emu.trace.recorder import Recorder
+from emu.trace.text import TextTeller
 from kernel_model.abi.signal import SI_TKILL, SIGUSR1
-from kernel_model.events import SyscallEnter
+from kernel_model.events import BeganAgain, SyscallEnter
 from kernel_model.placement import move_to
 from kernel_model.signal.send import send_signal
 from kernel_model.signal.sighand import SigInfo
 from tests.bounce.injection import program
+from tests.trace.test_trace import records
+from vdso_image.assemble import disassemble
 from vdso_image.image import ARCHITECTURES, load
 
 if TYPE_CHECKING:
@@ -54,6 +61,8 @@ class Trials:
         """Where the task has lost its CPU."""
         self._now = ("", 0)
         self._left = -1
+        self.began_again: set[tuple[str, int]] = set()
+        """Where the kernel has said so."""
         self._asks: Task | None = None
         self.answers = 0
         self.kernel.events.subscribe(self._on_event)
@@ -66,6 +75,10 @@ class Trials:
         assert self.machine.run() == 0
 
     def _on_event(self, event: Event) -> None:
+        if isinstance(event, BeganAgain):
+            assert event.task is self._asks
+            self.began_again.add(self._now)
+            assert event.signalled == (self.how != "preempted")
         if isinstance(event, SyscallEnter) and event.name == "write":
             fd, function, value = (argument & 0xFFFF_FFFF for argument in event.args[:3])
             if fd == NEXT:
@@ -111,6 +124,18 @@ class TestRace:
         assert trials.wrong <= (read if how == "forked" else set())
 
     @pytest.mark.parametrize("how", ["preempted", "signalled"])
+    def test_what_begins_again(self, arch: str, abi: str, how: str) -> None:
+        """From behind the first instruction up to the load: the events say so, and that there is nothing else."""
+        trials = Trials(arch, "percpu", abi, how)
+        trials.run()
+        image = load(arch)
+        sizes = dict(image.data_ranges)
+        for name in FUNCTIONS:
+            start = image.symbols[f"__kernel_{name}"]
+            count = len(disassemble(arch, image.elf[start : sizes[start]], start))
+            assert {place for of, place in trials.began_again if of == name} == set(range(1, count))
+
+    @pytest.mark.parametrize("how", ["preempted", "signalled"])
     def test_the_racy_form_tells_what_the_other_task_is(self, arch: str, abi: str, how: str) -> None:
         """Only after the offset was read, and before the data are: at the same instructions in each function."""
         trials = Trials(arch, "percpu-racy", abi, how)
@@ -122,3 +147,25 @@ class TestRace:
         assert places[0] == set(range(first, last + 1))
         assert first > 0, "nothing has been read before the first instruction"
         assert ("getpid", last + 1) in trials.done, "after the data were read there is no race"
+
+
+@pytest.mark.parametrize("how", ["preempted", "signalled"])
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_a_trace_tells_of_it(arch: str, how: str, tmp_path: Path) -> None:
+    texts: list[str] = []
+    trials = Trials(arch, "percpu", "bare", how)
+    file = Output(str(tmp_path / "trace"))
+    for teller in (TextTeller(texts.append), JsonTeller(file.write)):
+        Recorder(trials.machine, teller, file, frozenset()).attach()
+    trials.run()
+    file.flush()
+    why = {"preempted": "it lost its CPU", "signalled": "a signal comes"}[how]
+    told = [text.splitlines() for text in texts if "reads its data anew" in text]
+    assert len(told) == len(trials.began_again)
+    head, left, again = (line for line in told[0] if line)
+    assert head.endswith(f"reads its data anew: {why}")
+    assert re.fullmatch(r"  left +0x[0-9a-f]+ +__kernel_getpid\+0x[0-9a-f]+ \(\[vdso\]\)", left), left
+    assert re.fullmatch(r"  again +0x[0-9a-f]+ +__kernel_getpid \(\[vdso\]\)", again), again
+    found = [record for record in records(tmp_path / "trace") if record["type"] == "again"]
+    assert len(found) == len(told)
+    assert {record["signalled"] for record in found} == {how == "signalled"}
