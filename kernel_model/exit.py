@@ -39,6 +39,8 @@ def do_exit(task: Task, code: int) -> None:
     task.mm.users -= 1
     if not task.mm.users:
         task.mm.exit_mmap()
+    task.fs.users -= 1
+    task.sighand.users -= 1
     task.files.users -= 1
     if not task.files.users:
         task.files.close_all(task)

@@ -124,7 +124,8 @@ class Kernel:
         self.binfmt_elf: BinaryFormat
         """The reader of program files; set by whoever builds the machine."""
         self.shm_mnt: Mount | None = None
-        """What memfd_create(2) makes its files on (`kernel_model.fs.memfd`)."""
+        """What memfd_create(2) makes its files on (`kernel_model.fs.memfd`); `nsfs_mnt`: where namespaces are files."""
+        self.nsfs_mnt: Mount | None = None
         self.cpu_count = cpu_count
         """Logical CPUs, which is what the guest is told of; in truth one engine runs every task in turn."""
         self.chance = self.random.chance

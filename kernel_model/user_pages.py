@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from kernel_model.kernel import Kernel
     from kernel_model.mm.frames import FrameAllocator
     from kernel_model.mm.mm import MemoryMap
-    from kernel_model.task import Task
+    from kernel_model.task import FsStruct, Task
 
 _FLAGS: Final = (
     VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE | VM_SHARED | VM_MAYSHARE | VM_IO | VM_DONTDUMP | VM_PFNMAP
@@ -140,11 +140,15 @@ class UserPages:
         own = task.__dict__
         self._task_struct.pack_into(frames.ram, page.pages[0], 0, *(own[name] for name, _ in self._variables))
         task.variables = page
-        fs = task.fs
+        self._show_fs(task, page)
+
+    def _show_fs(self, task: Task, page: UserPage) -> None:
+        """Give the task the page of its `fs` too."""
+        fs, mm = task.fs, task.mm
         try:
             if fs.page is None:
                 umask = fs.umask
-                fs.page = UserPage(frames, self._fs_fields)
+                fs.page = UserPage(self._kernel.frames, self._fs_fields)
                 fs.page.set("umask", umask)
             page.set("fs_page", fs.page.address_in(mm) or fs.page.map_into(mm, self._names[1]))
         except SyscallError:
@@ -172,6 +176,20 @@ class UserPages:
         if not alone:
             page.unmap(task.mm)
         page.free()
+        self._leave_fs(task, alone=alone)
+
+    def change_fs(self, task: Task, fs: FsStruct) -> None:
+        """The running task has another `fs` from now on (unshare(2))."""
+        page = task.variables
+        if page is not None:
+            self._leave_fs(task, alone=False)
+            page.set("fs_page", 0)
+        task.fs = fs
+        if page is not None:
+            self._show_fs(task, page)
+
+    def _leave_fs(self, task: Task, *, alone: bool) -> None:
+        """The task needs the page of its `fs` no more. `alone`: nor does anybody need the address space."""
         fs_page = task.fs.page
         if fs_page is None:
             return

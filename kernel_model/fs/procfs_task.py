@@ -77,11 +77,12 @@ def _cmdline(target: Task, task: Task) -> bytes:
 
 
 def _environ(target: Task, task: Task) -> bytes:
-    _need_look(task, target)
+    need_look(task, target)
     return _memory(target, target.mm.env_start, target.mm.env_end)
 
 
-def _need_look(task: Task, target: Task) -> None:
+def need_look(task: Task, target: Task) -> None:
+    """EACCES for whom the target's private matters are none of theirs."""
     if not may_look(task, target):
         raise SyscallError(errno.EACCES)
 
@@ -90,7 +91,7 @@ def _private(text: Tell) -> Tell:
     """Contents for those only who may look into the target."""
 
     def checked(target: Task, task: Task) -> bytes:
-        _need_look(task, target)
+        need_look(task, target)
         return text(target, task)
 
     return checked
@@ -172,10 +173,10 @@ _LINKS: Final[dict[bytes, Callable[[Task], Path | None]]] = {
     b"exe": lambda target: target.exe,
     b"root": lambda target: target.fs.root,
 }
-_NOT_OF_THREADS: Final = frozenset((b"task", b"timers"))
+_NOT_OF_THREADS: Final = frozenset((b"task", b"timens_offsets", b"timers"))
 _NOT_OF_PROCESSES: Final = frozenset((b"children",))
-_DIRS: Final = {b"fd": 0o500, b"fdinfo": 0o555, b"task": 0o555}
-_ORDER: Final = tuple(sorted((*_TEXTS, *_LINKS, *_DIRS, b"mem")))
+_DIRS: Final = {b"fd": 0o500, b"fdinfo": 0o555, b"ns": 0o511, b"task": 0o555}
+_ORDER: Final = tuple(sorted((*_TEXTS, *_LINKS, *_DIRS, b"mem", b"timens_offsets")))
 _INDEX: Final = {name: index for index, name in enumerate(_ORDER, 1)}
 
 
@@ -223,6 +224,10 @@ class TaskDir(TaskInode):
             return FdInfoDir(sb, target, S_IFDIR | _DIRS[name], index)
         if name == b"task":
             return ThreadsDir(sb, target, S_IFDIR | _DIRS[name], index)
+        if name in (b"ns", b"timens_offsets"):
+            from kernel_model.fs.procfs_ns import NsDir, TimensInode
+
+            return NsDir(sb, target, index) if name == b"ns" else TimensInode(sb, target, index)
         return MemInode(sb, target, S_IFREG | 0o600, index)
 
     def iterate(self) -> list[DirEntry]:
@@ -281,7 +286,7 @@ class TaskLink(TaskInode):
 
     def _path(self, task: Task) -> Path:
         alive(self.target)
-        _need_look(task, self.target)
+        need_look(task, self.target)
         path = self._place(self.target)
         if path is None:
             raise SyscallError(errno.ENOENT)
@@ -305,7 +310,7 @@ class MemInode(TaskInode):
     def open(self, path: Path, flags: int, task: Task) -> File:
         """See `Inode`."""
         alive(self.target)
-        _need_look(task, self.target)
+        need_look(task, self.target)
         return maps.MemFile(self, path, flags, self.target.mm)
 
     def truncate(self, size: int) -> None:
@@ -336,7 +341,7 @@ class FdDir(TaskInode):
     def iterate(self) -> list[DirEntry]:
         """See `Inode`."""
         alive(self.target)
-        _need_look(self.i_sb.kernel.current, self.target)
+        need_look(self.i_sb.kernel.current, self.target)
         return [
             DirEntry(b"%d" % fd, task_ino(self.target, _FD_INO + fd), S_IFLNK >> 12)
             for fd in sorted(self.target.files.fd)
@@ -357,7 +362,7 @@ class FdLink(TaskInode):
 
     def _file(self, task: Task) -> File:
         alive(self.target)
-        _need_look(task, self.target)
+        need_look(task, self.target)
         file = self.target.files.fd.get(self._fd)
         if file is None:
             raise SyscallError(errno.ENOENT)
@@ -394,7 +399,7 @@ class FdInfoDir(TaskInode):
     def iterate(self) -> list[DirEntry]:
         """See `Inode`."""
         alive(self.target)
-        _need_look(self.i_sb.kernel.current, self.target)
+        need_look(self.i_sb.kernel.current, self.target)
         return [
             DirEntry(b"%d" % fd, task_ino(self.target, _FDINFO_INO + fd), S_IFREG >> 12)
             for fd in sorted(self.target.files.fd)
@@ -404,7 +409,7 @@ class FdInfoDir(TaskInode):
 def _fdinfo(target: Task, fd: int, task: Task) -> bytes:
     """/proc/<pid>/fdinfo/N. fs/proc/fd.c:seq_show()."""
     alive(target)
-    _need_look(task, target)
+    need_look(task, target)
     file = target.files.fd.get(fd)
     if file is None:
         raise SyscallError(errno.ENOENT)
