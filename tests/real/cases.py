@@ -29,6 +29,12 @@ HERE = Path(__file__).resolve().parent
 REAL = ROOT / "build" / "real"
 ARCHES = ("aarch64", "x86_64")
 ABIS = ("bare", "bounce")
+VARIANTS = {
+    "userspace": ("--vdso", "userspace"),
+    "userspace+legacy+perthread": ("--vdso", "userspace", "--bounce-set", "legacy", "--vdso-data", "perthread"),
+    "libkernel+percpu": ("--vdso", "libkernel", "--vdso-data", "percpu"),
+}
+"""Ways to bounce, and data pages, with which some of the programs run as well."""
 WHEN = 1700000000
 
 TEXTS = {
@@ -221,7 +227,7 @@ def seen(outcome: Outcome, case: Case, work: Path) -> Seen:
 
 
 def run_case(case: Case, arch: str, how: str, base: Path, *, more: bool, timeout: float = 90) -> Seen:
-    """Run a case in a fresh folder; how: "native", "qemu", or the ABI that it has on our machine."""
+    """Run a case in a fresh folder; how: "native", "qemu", or the ABI or variant that it has on our machine."""
     need(case.program, arch)
     work, programs = base / "work", base / f"bin-{arch}"
     fresh_bin(programs, arch)
@@ -230,7 +236,7 @@ def run_case(case: Case, arch: str, how: str, base: Path, *, more: bool, timeout
     if how == "qemu":
         prefix = [str(qemu(arch))]
     elif how != "native":
-        options = ["--abi", how]
+        options = [*VARIANTS.get(how, ("--abi", how))]
         if case.name == "nproc":  # the judge says how many the host has
             options += ["--cpus", str(len(os.sched_getaffinity(0)))]
         if case.tag == "w":

@@ -41,7 +41,8 @@ def _runtime(script: str) -> str:
 
 
 @cache
-def _native(script: str) -> Outcome:
+def native(script: str) -> Outcome:
+    """What a script does on the host."""
     root = _root(HOST_ARCH)
     libraries = ":".join(str(path) for path in sorted(root.glob("**/*-linux-gnu")) if path.is_dir())
     loader = next(root.glob("lib64/ld-linux-*"))
@@ -49,7 +50,8 @@ def _native(script: str) -> Outcome:
     return run(command, cwd=FIXTURES, env=ENVIRONMENT | {"PYTHONHOME": str(root / "usr")})
 
 
-def _ours(script: str, arch: str, *options: str) -> Outcome:
+def ours(script: str, arch: str, *options: str) -> Outcome:
+    """What it does on our machine, out of the sysroot."""
     inside = ["--root", str(_root(arch)), "--bind", f"{FIXTURES}:/scripts", "--cwd", "/scripts"]
     return run(
         [*emulator(*inside, "--check-leaks", *options), "/" + _runtime(script), script],
@@ -63,17 +65,17 @@ def _ours(script: str, arch: str, *options: str) -> Outcome:
 @each_arch
 @each_script
 def test_on_our_machine(script: str, arch: str, abi: str) -> None:
-    wanted = _native(script)
+    wanted = native(script)
     assert wanted.stdout.count(b"\n") > 10
-    seen = _ours(script, arch, "--abi", abi)
+    seen = ours(script, arch, "--abi", abi)
     assert seen == wanted, f"{seen}\n--- wanted\n{wanted}"
 
 
 @each_script
 def test_on_four_cpus_without_waiting(script: str) -> None:
     """Time that passes only where all wait, other places to preempt, and four logical CPUs."""
-    seen = _ours(script, "aarch64", "--time", "virtual", "--seed", "7", "--cpus", "4")
-    assert seen == _native(script), str(seen)
+    seen = ours(script, "aarch64", "--time", "virtual", "--seed", "7", "--cpus", "4")
+    assert seen == native(script), str(seen)
 
 
 @each_script
@@ -87,7 +89,7 @@ def test_under_qemu(script: str) -> None:
         cwd=FIXTURES,
         env=ENVIRONMENT | {"PYTHONHOME": str(root / "usr")},
     )
-    assert seen == _native(script), f"{seen}\n--- wanted\n{_native(script)}"
+    assert seen == native(script), f"{seen}\n--- wanted\n{native(script)}"
 
 
 @each_abi
