@@ -101,3 +101,15 @@ def test_what_a_filter_has_to_see_is_no_page_s_to_answer(
     path = program(Path(__file__).parent / "counted.c", arch)
     seen = run([*emulator(*options, "--vdso-data", variant, "--check-leaks"), path, "watched"], cwd=tmp_path)
     assert (seen.status, seen.stdout) == (0, b"well\n"), str(seen)
+
+
+@pytest.mark.parametrize("options", [SERVING, ()], ids=["served", "bounced"])
+@pytest.mark.parametrize("cpus", ["1", "4"])
+@each_variant
+@each_arch
+def test_whatever_tasks_become(arch: str, variant: str, cpus: str, options: tuple[str, ...], tmp_path: Path) -> None:
+    path = program(Path(__file__).parent / "changes.c", arch)
+    for seed in ("1", "2"):
+        command = [*emulator(*options, "--vdso-data", variant, "--cpus", cpus, "--seed", seed, "--check-leaks")]
+        seen = run([*command, path, seed, "12"], cwd=tmp_path)
+        assert (seen.status, seen.stdout) == (0, b"well\n"), f"seed {seed}\n{seen}"
