@@ -6,6 +6,8 @@ read once per file, names and instructions are kept by address.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from emu import disasm
@@ -13,6 +15,7 @@ from emu.printable import printable
 from emu.symbols import Symbol, SymbolTable
 from kernel_model.types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, SyscallError
 from kernel_model.vdso import VDSO_NAME
+from vdso_image.image import VdsoImage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,12 +83,37 @@ class Places:
         """The function that `address` is in."""
         return self.at(mm, address).symbol
 
+    def part(self, mm: MemoryMap, address: int) -> Symbol | None:
+        """The part of the vDSO's handler that `address` is in, where its source names parts; else the function."""
+        starts, names = self._parts
+        offset = address - mm.vdso
+        symbol = self.symbol(mm, address)
+        if symbol is None or not starts or not 0 <= offset < mm.vdso_end - mm.vdso:
+            return symbol
+        position = bisect_right(starts, offset) - 1
+        if position < 0 or starts[position] < offset - symbol.offset:
+            return symbol
+        return Symbol(names[position], offset - starts[position])
+
+    @cached_property
+    def _parts(self) -> tuple[list[int], list[str]]:
+        """Where the parts of the vDSO's handler begin, in bytes from its start, and their names."""
+        image: object = None if self._kernel.vdso is None else self._kernel.vdso.image
+        parts = sorted((at, name) for name, at in image.labels.items()) if isinstance(image, VdsoImage) else []
+        return [at for at, _ in parts], [name for _, name in parts]
+
     def addresses(self, mm: MemoryMap, name: str) -> list[int]:
-        """Where functions called `name` begin, in each mapped file that has one; the main program is first."""
+        """Where functions called `name` begin, in each mapped file that has one; the main program is first.
+
+        A part of the vDSO's handler counts as one.
+        """
         found = []
+        starts, names = self._parts
         for vma in mm.vmas:
             table = self._table(vma)
             offset = table.named(name) if table is not None else None
+            if offset is None and vma.name == VDSO_NAME and name in names:
+                offset = starts[names.index(name)]
             if offset is not None:
                 address = vma.vm_start + offset - (vma.vm_pgoff << PAGE_SHIFT)
                 if vma.vm_start <= address < vma.vm_end:

@@ -281,3 +281,15 @@ def overview(image: VdsoImage) -> str:
         title = f"struct {layout.name}, one every {layout.stride_bytes} bytes of {layout.mapping}"
         lines += part(f"{title}, before the data page", data_table(layout))
     return "\n".join(lines)
+
+
+def remarks_by_offset(image: VdsoImage) -> dict[int, str]:
+    """The remark beside each instruction, by its place in the image; nothing for code that is not the sources'."""
+    remarks = _remarks(read_sources(image.arch, kind=image.kind))
+    found: dict[int, str] = {}
+    for function in functions(image.elf):
+        texts = remarks.get((function.names[0], function.version), [])
+        places = disassemble(image.arch, image.elf[function.start : function.start + function.size], function.start)
+        if len(texts) == len(places):
+            found |= {address: text for (address, _, _), text in zip(places, texts, strict=True)}
+    return found

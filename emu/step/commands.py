@@ -94,9 +94,17 @@ class Commands:
             "pid": task.pid,
             "site": bounce.site if bounce is not None else None,
             "frame": bounce.frame if bounce is not None else None,
-            "result": getattr(call, "result", None),
+            "result": bounce.result if bounce is not None and bounce.result is not None else (
+                getattr(call, "result", None)
+            ),
             "bounces": session.kernel.stats.bounces,
+            "entries": session.kernel.stats.kernel_entries + session.kernel.stats.bounces,
         }
+        if name in DATA_NAMES:
+            from emu.step.pages import structs_of
+
+            shown = structs_of(session.places, task)
+            values[name] = next((found.address for found in shown if found.layout.mapping == f"[{name}]"), None)
         if name in values:
             if values[name] is None:
                 raise ExpressionError(f"there is no {name} yet: {_COMES[name]}")
@@ -106,7 +114,7 @@ class Commands:
     def names(self) -> list[str]:
         """Names that an expression may have, for completion."""
         session = self.session
-        return [*session.kernel.arch.GREG_NAMES, "pc", "sp", "vdso", "site", "frame", "redirect", "result"]
+        return [*session.kernel.arch.GREG_NAMES, "pc", "sp", "vdso", "site", "frame", "redirect", "result", *DATA_NAMES]
 
     def count(self, text: str, default: int, limit: int = _COUNT_MAX) -> int:
         """A number of something, at least 1."""
@@ -323,6 +331,13 @@ class Commands:
         """Who is there."""
         self.say(self.view.tasks())
 
+    def data(self, _argument: str) -> None:
+        """What the task's own pages say."""
+        lines = self.view.data()
+        if not lines:
+            raise CommandError(f"data: {_NO_PAGES}")
+        self.say(lines)
+
     def info(self, argument: str) -> Resume | None:
         """The bounce, or another command's lines."""
         if argument in ("", "bounce"):
@@ -388,7 +403,11 @@ _INSTEAD: Final = {
     "continue": ": 'until PLACE' runs to a place",
 }
 """What somebody may have meant who gave a command more than it takes."""
-_COMES: Final = dict.fromkeys(("site", "frame"), "'bounce' runs to the next one") | {"result": "no call has returned"}
+_COMES = dict.fromkeys(("site", "frame"), "'bounce' runs to the next one") | {"result": "no call has returned"}
+DATA_NAMES: Final = ("vtask", "vfs", "vcpu", "vthread")
+"""Structs of the task, as values that are their addresses."""
+_NO_PAGES: Final = "the task has no such page here: --vdso userspace and --vdso-data make some"
+_COMES |= dict.fromkeys(DATA_NAMES, _NO_PAGES)
 """How values come about that are not there from the beginning."""
 
 COMMANDS: Final = (
@@ -422,9 +441,12 @@ COMMANDS: Final = (
     Command("maps", "", "", "What is mapped where.", Commands.maps),
     Command("tasks", "t", "", "Processes and threads; * is the one that runs.", Commands.tasks),
     Command("info", "i", "[bounce]", "The task's last bounce: site, bounds check, frame, phase.", Commands.info),
+    Command("data", "", "", "What the task's pages [vtask], [vfs], [vcpu] and [vthread] say, field by field.",
+            Commands.data),
     Command("print", "p", "EXPRESSION", "A value: registers, functions, numbers; ~ * / % + - << >> & ^ | == != < <= > "
             ">= not && ||, the first bind closest; u8[A] u16[A] u32[A] u64[A] for memory; vdso, vdso_end, site, "
-            "frame, redirect, result, bounces, pid, __NR_getppid.",
+            "frame, redirect, result, bounces, entries (into the kernel), pid, __NR_getppid; vtask, vfs, vcpu, vthread "
+            "for where the task's data are.",
             Commands.print),
     Command("expect", "e", "EXPRESSION", "Check that it is not 0. Where it is, the command fails: the exit status "
             "is 1.", Commands.expect),

@@ -13,7 +13,7 @@ from emu.cpu.watch import InstructionWatch
 from emu.places import Places
 from emu.step.arch import STYLES
 from emu.step.breakpoints import Breakpoint, Breakpoints
-from kernel_model.bounce import REDIRECT
+from emu.strace.decode import ARGUMENT_REGISTERS
 from kernel_model.events import (
     BeganAgain,
     Bounced,
@@ -28,9 +28,10 @@ from kernel_model.events import (
     SyscallExit,
     TaskExited,
 )
-from kernel_model.types import U32_MASK
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from emu.machine import Machine
     from emu.step.host import StepHost
     from kernel_model.task import Task
@@ -90,18 +91,23 @@ Happening = Event | NewTask
 class Bounce:
     """The last bounce of a task. `phase`: entered | committed | returned | rewound.
 
-    entered: in the handler, nothing has happened yet. committed: the real call is under way (with a flagged one the
-    frame is off the stack). returned: back in the program; `result` is the call's. rewound: a signal came first.
+    entered: in the handler, nothing has been called yet. committed: the real call is under way (with a flagged one the
+    frame is off the stack), or is over, and the handler goes on. returned: back in the program; `result` is what it
+    gets. rewound: a signal came first.
     """
 
-    def __init__(self, event: Bounced) -> None:
+    def __init__(self, event: Bounced, args: Sequence[int]) -> None:
+        """`args`: six registers as the program made the call."""
         self.number = event.number
+        self.args = tuple(args)
         self.site = event.site
         self.frame = event.frame
         self.words = event.words
         self.phase = "entered"
         self.popped = False
         """The kernel has taken the frame off."""
+        self.made = ""
+        """The real call that was made for it."""
         self.result: int | None = None
         mm = event.task.mm
         self.bounds = (mm.vdso, mm.vdso_end)
@@ -133,6 +139,8 @@ class Session:
         self.breakpoints = Breakpoints(self.places)
         self.bounces: dict[int, Bounce] = {}
         self.calls: dict[int, SyscallEnter | SyscallExit] = {}
+        names = ARGUMENT_REGISTERS[self.kernel.arch.NAME]
+        self._arguments = [self.kernel.arch.GREG_NAMES.index(name) for name in names]
         self.stop: Stop
         self.ended = False
         self._reader = reader
@@ -189,6 +197,28 @@ class Session:
         bounce = self.bounces.get(self.kernel.current.pid)
         return bounce if bounce is not None and bounce.phase in ("entered", "committed") else None
 
+    def served(self, bounce: Bounce) -> SyscallExit | None:
+        """The program's call and its result, of a bounce that is over, if the handler has served it."""
+        options = self.kernel.bounce
+        if options is None or not options.serves or bounce.result is None:
+            return None
+        name = self.kernel.table.name(bounce.number)
+        if bounce.popped and bounce.made == name:
+            return None
+        a0, a1, a2, a3, a4, a5 = bounce.args
+        return SyscallExit(self.kernel.current, bounce.number, name, (a0, a1, a2, a3, a4, a5), bounce.result)
+
+    def undone(self) -> str:
+        """What a signal would do here with a bounce that the handler serves: again | finish; empty for neither."""
+        vdso, mm = self.kernel.vdso, self.kernel.current.mm
+        offset = self.pc - mm.vdso
+        if vdso is None or self.kernel.bounce is None or not self.kernel.bounce.serves:
+            return ""
+        for start, end, finished, *_ in vdso.image.undo_ranges:
+            if start <= offset < end:
+                return "finish" if finished else "again"
+        return ""
+
     # -- going on -----------------------------------------------------------------------------------------------------
     def _stop(self, why: str, event: Event | None = None, breakpoint: Breakpoint | None = None) -> Stop:
         task = self.kernel.current
@@ -215,12 +245,19 @@ class Session:
             self.cpu.handler.interrupted()
 
     def _end_of_user_handler(self, stop: Stop) -> None:
-        """A handler that returned by itself, in user space, is over when the task is out of the vDSO."""
-        mm = stop.task.mm
+        """A handler that returned by itself, in user space, is over when the task is where the frame says."""
         bounce = self.bounces.get(stop.task.pid)
-        if bounce is not None and bounce.phase == "committed" and not mm.vdso <= stop.pc < mm.vdso_end:
-            if stop.why in ("step", "target", "breakpoint") and not isinstance(stop.event, SyscallEnter):
-                bounce.phase = "returned"
+        if bounce is None or bounce.phase not in ("entered", "committed") or stop.pc != bounce.words[2]:
+            return
+        if stop.why in ("step", "target", "breakpoint") and not isinstance(stop.event, SyscallEnter):
+            registers = self.cpu.read_gregs()
+            if registers[self.kernel.arch.SP_INDEX] == bounce.words[1]:
+                self._has_returned(bounce, registers)
+
+    def _has_returned(self, bounce: Bounce, registers: list[int]) -> None:
+        """The program has the result."""
+        bounce.phase = "returned"
+        bounce.result = (registers[self.kernel.arch.RESULT_INDEX] ^ 1 << 63) - (1 << 63)
 
     def _watch(self) -> None:
         """Have the CPU tell what is needed now: every instruction, or only those where the run may have to stop."""
@@ -297,16 +334,18 @@ class Session:
     def _listen(self, event: Event) -> None:
         task = event.task
         if isinstance(event, Bounced):
-            self.bounces[task.pid] = Bounce(event)
+            registers = self.cpu.read_gregs()
+            self.bounces[task.pid] = Bounce(event, [registers[index] for index in self._arguments])
             breakpoint = self.breakpoints.of_call("bounce", event.number)
             if breakpoint is not None:
                 breakpoint.hits += 1
             if breakpoint is not None or self._resume.at_bounce:
                 self._ask(self._stop("bounce", event, breakpoint), told=True)
         elif isinstance(event, RedirectedReturn):
-            if task.pid in self.bounces:
-                self.bounces[task.pid].phase = "committed"
-                self.bounces[task.pid].popped = True
+            bounce = self.bounces.get(task.pid)
+            if bounce is not None:
+                bounce.phase = "committed"
+                bounce.popped = True
         elif isinstance(event, SyscallEnter):
             self._call_begins(event)
         elif isinstance(event, SyscallExit):
@@ -318,7 +357,10 @@ class Session:
                 self._watch()
         elif isinstance(event, SignalDelivered | Rewound | BeganAgain | Execve | TaskExited):
             if isinstance(event, Rewound) and task.pid in self.bounces:
-                self.bounces[task.pid].phase = "rewound"
+                if event.finished:
+                    self._has_returned(self.bounces[task.pid], self.cpu.read_gregs())
+                else:
+                    self.bounces[task.pid].phase = "rewound"
             self._reader.tell(event)
             if isinstance(event, Execve):
                 self.breakpoints.resolve(task.mm)
@@ -333,8 +375,11 @@ class Session:
     def _call_begins(self, event: SyscallEnter) -> None:
         self.calls[event.task.pid] = event
         bounce = self.bounces.get(event.task.pid)
-        if bounce is not None and bounce.phase == "entered" and bounce.number & ~REDIRECT == event.number & U32_MASK:
+        mm = event.task.mm
+        inside = mm.vdso <= event.pc - self.kernel.arch.SYSCALL_INSTRUCTION_BYTES < mm.vdso_end
+        if bounce is not None and (bounce.phase == "committed" or (bounce.phase == "entered" and inside)):
             bounce.phase = "committed"  # a plain call by the handler: the frame is still there
+            bounce.made = event.name
         breakpoint = self.breakpoints.of_call("syscall", event.number)
         if breakpoint is not None:
             breakpoint.hits += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from textwrap import wrap
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,7 @@ from kernel_model.events import (
 )
 from kernel_model.fs.procfs_maps import maps
 from kernel_model.types import U64_MASK
+from vdso_image.image import VdsoImage
 
 if TYPE_CHECKING:
     from kernel_model.task import Task
@@ -31,6 +33,8 @@ NARROW: Final = 40
 _INDENT: Final = "  "
 _CHANGES_SHOWN: Final = 3
 _CELL: Final = 27
+_REMARK_AT: Final = 48
+"""The column where the remark beside an instruction begins at least."""
 _WORDS: Final = ("the number, as made", "sp before the bounce", "where it returns to", "the flags")
 _LED_BY: Final = {"table": "", "frame pointer": "fp", "link": "link", "stack": "sp", "signal": "signal"}
 _FLAGS: Final = {
@@ -42,9 +46,14 @@ _TARGET: Final = re.compile(r"^(?:b|j|call|cbz|cbnz|tbz|tbnz)\S* (?:.*, )?#?(0x[
 _BOLD, _DIM, _RED, _YELLOW = "1", "2", "31", "33"
 _PHASES: Final = {
     "entered": "entered: the handler runs, and nothing has been carried out yet",
+    "served": "served: the handler has the result, and is on its way back",
     "committed": "committed: the real call is being carried out",
     "returned": "returned: the program goes on after its own instruction",
     "rewound": "rewound: a signal came first, the instruction will be executed again",
+}
+_SIGNALS: Final = {
+    "again": "one that comes here starts the call again, at its site",
+    "finish": "one that comes here finds the call finished, behind its site",
 }
 
 
@@ -62,6 +71,8 @@ class View:
         self._call: SyscallEnter | SyscallExit | None = None
         self._bounce: Bounce | None = None
         """The last one that was introduced."""
+        self._returned_last: Bounce | None = None
+        """The last one whose result was told."""
 
     # -- small things -------------------------------------------------------------------------------------------------
     def _paint(self, code: str, text: str) -> str:
@@ -75,7 +86,8 @@ class View:
         """`main+0x10`, or the file and the offset in it."""
         mm = (task or self._kernel.current).mm
         place = self._session.places.at(mm, address)
-        return place.name if place.symbol is not None else str(place)
+        part = self._session.places.part(mm, address)
+        return str(place) if part is None else place._replace(symbol=part).name
 
     def call_name(self, number: int) -> str:
         """`getppid (173)`."""
@@ -91,7 +103,7 @@ class View:
         target = _TARGET.search(text)
         if target is None:
             return ""
-        symbol = self._session.places.symbol(task.mm, int(target[1], 16))
+        symbol = self._session.places.part(task.mm, int(target[1], 16))
         return f" <{symbol.name}{f'+{symbol.offset:#x}' if symbol.offset else ''}>" if symbol is not None else ""
 
     # -- stops --------------------------------------------------------------------------------------------------------
@@ -114,9 +126,10 @@ class View:
         left = f"{stop.pc:#x}  {self.name(stop.pc)}"
         text = self.instruction(stop.task, stop.pc)
         both = f"{left:<40}  {text}"
+        remark = [self._paint(_DIM, line) for line in self.wrapped(self._remark(stop.task, stop.pc))]
         if len(both) <= self.width:
-            return [self._paint(_BOLD, both)]
-        return [self._paint(_BOLD, left), self._paint(_BOLD, f"{_INDENT}{text}")]
+            return [self._paint(_BOLD, both), *remark]
+        return [self._paint(_BOLD, left), self._paint(_BOLD, f"{_INDENT}{text}"), *remark]
 
     def _ended(self) -> str:
         task = self._session.machine.task
@@ -167,7 +180,13 @@ class View:
                 return self.wrapped(f"bounce of {self.call_name(bounce.number)} entered: {where}")
             parts.append(f"bounce of {self.call_name(bounce.number)} entered")
         elif bounce is not None and bounce.phase == "committed":
-            parts.append(f"bounce of {self.call_name(bounce.number)} committed")
+            made = f" by {bounce.made}" if self._is_other(bounce) else ""
+            parts.append(f"bounce of {self.call_name(bounce.number)} committed{made}")
+        elif bounce is not None and bounce.phase == "returned" and bounce is not self._returned_last:
+            self._returned_last = bounce
+            served = self._session.served(bounce)
+            if served is not None:
+                return self.wrapped(f"the bounce has returned: {self.call_text(served)}, {self._served_by(bounce)}")
         if done and isinstance(call, SyscallExit) and stop.why in ("step", "target"):
             over = "the bounce has returned: " if bounce is not None and bounce.phase == "returned" else ""
             return self.wrapped(f"{over}{self.call_text(call)}")
@@ -176,6 +195,13 @@ class View:
             if 0 < len(changes) <= _CHANGES_SHOWN:
                 parts.append(", ".join(changes))
         return self.wrapped("; ".join(parts)) if parts else []
+
+    def _is_other(self, bounce: Bounce) -> bool:
+        """Is the call that was made another than the program's?"""
+        return bool(bounce.made) and bounce.made != self._kernel.table.name(bounce.number)
+
+    def _served_by(self, bounce: Bounce) -> str:
+        return f"by {bounce.made}" if bounce.made else "in user space, with no call"
 
     def changes(self) -> list[str]:
         """`x8 0xad -> 0x200000ad` for each register that changed since the last stop, PC left out."""
@@ -211,8 +237,10 @@ class View:
                 return self.wrapped(f"{who} gets {name}: its handler is {self.name(happening.handler, task)}", "-- ")
             return self.wrapped(f"{who} gets {name}, which has its default effect", "-- ")
         if isinstance(happening, Rewound):
+            what = "the loss of the CPU" if happening.preempted else "a signal"
             where = f"at {self.name(happening.pc, task)}, back at {self.name(happening.site, task)}"
-            return self.wrapped(f"a signal met the bounce {where}: as if it had not happened", "-- ")
+            end = "the kernel has finished it" if happening.finished else "as if it had not happened"
+            return self.wrapped(f"{what} met the bounce {where}: {end}", "-- ")
         if isinstance(happening, BeganAgain):
             why = "a signal comes" if happening.signalled else "it lost its CPU"
             where = f"at {self.name(happening.pc, task)}, again at {self.name(happening.start, task)}"
@@ -256,15 +284,38 @@ class View:
         lines: list[str] = []
         last = None
         for line in session.places.disassemble(task.mm, start, count):
-            symbol = session.places.symbol(task.mm, line.address)
+            symbol = session.places.part(task.mm, line.address)
             name = symbol.name if symbol is not None else None
             if name is not None and name != last:
                 lines.append(f"{name}:" if symbol is not None and not symbol.offset else f"{name}: ...")
             last = name
             here = line.address == session.pc
             text = f"{'=>' if here else '  '} {line.address:x}  {line.text}{self._leads_to(task, line.text)}"
-            lines.append(self._paint(_BOLD, text) if here else text)
+            remark = self._remark(task, line.address)
+            fits = remark and len(text) < _REMARK_AT and _REMARK_AT + len(remark) <= self.width
+            beside = f"{text:<{_REMARK_AT}}" if fits else text
+            shown = self._paint(_BOLD, beside) if here else beside
+            if beside is text:
+                lines += [shown, *(self._paint(_DIM, said) for said in self.wrapped(remark, " " * 8))]
+            else:
+                lines.append(shown + self._paint(_DIM, remark))
         return lines
+
+    def _remark(self, task: Task, address: int) -> str:
+        """What the source of the vDSO's handler says beside an instruction of a part that has a name."""
+        symbol, part = self._session.places.symbol(task.mm, address), self._session.places.part(task.mm, address)
+        if symbol == part:
+            return ""
+        remark = self._remarks.get(address - task.mm.vdso, "")
+        return f"; {remark}" if remark else ""
+
+    @cached_property
+    def _remarks(self) -> dict[int, str]:
+        """By the distance from the vDSO's start."""
+        from vdso_image.listing import remarks_by_offset
+
+        image: object = None if self._kernel.vdso is None else self._kernel.vdso.image
+        return remarks_by_offset(image) if isinstance(image, VdsoImage) else {}
 
     def memory(self, address: int, count: int) -> list[str]:
         """Bytes, eight or sixteen in a row, with their characters."""
@@ -346,10 +397,34 @@ class View:
         bounds = f"bounds  {low:#x} <= {compared:#x} < {high:#x}"
         lines += self.wrapped(f"{bounds}: no, so it is no real call and bounces")
         lines += self.wrapped(f"frame   {bounce.frame:#x}, {FRAME_BYTES} bytes, {self._below(bounce)}")
-        lines += self.wrapped(f"phase   {_PHASES[bounce.phase]}")
-        call = self._session.calls.get(self._kernel.current.pid)
-        if bounce.phase == "returned" and isinstance(call, SyscallExit):
-            lines += self.wrapped(f"result  {self._returned(call, bounce)}")
+        running = bounce.phase in ("entered", "committed") and not isinstance(self._session.stop.event, SyscallEnter)
+        signal = self._session.undone() if running else ""
+        lines += self.wrapped(f"phase   {_PHASES['served' if signal == 'finish' else bounce.phase]}")
+        if signal:
+            lines += self.wrapped(f"signal  {_SIGNALS[signal]}")
+        if self._is_other(bounce):
+            lines += self.wrapped(f"made    by {bounce.made}, in place of {self.call_name(bounce.number)}")
+        if bounce.phase == "returned":
+            served = self._session.served(bounce)
+            call = served or self._session.calls.get(self._kernel.current.pid)
+            if isinstance(call, SyscallExit):
+                by = f", {self._served_by(bounce)}" if served else ""
+                lines += self.wrapped(f"result  {self._returned(call, bounce)}{by}")
+        return lines
+
+    def data(self) -> list[str]:
+        """The structs of the task in pages that it may read or write, field by field."""
+        from emu.step.pages import fields, structs_of
+
+        task = self._kernel.current
+        lines: list[str] = []
+        for shown in structs_of(self._session.places, task):
+            lines += self.wrapped(shown.title, "")
+            members = fields(self._session.places, task, shown)
+            for name, value, text in members:
+                lines += self.wrapped(f"{name:<15} {value:<15} {text}".rstrip())
+            if not members:
+                lines.append("  nothing can be read there")
         return lines
 
     def _returned(self, call: SyscallExit, bounce: Bounce) -> str:

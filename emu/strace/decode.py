@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from kernel_model.task import Task
 
 MAX_ARGUMENTS: Final = 6
+ARGUMENT_REGISTERS: Final = {
+    "aarch64": ("x0", "x1", "x2", "x3", "x4", "x5"),
+    "x86_64": ("rdi", "rsi", "rdx", "r10", "r8", "r9"),
+}
+"""Where a program puts them (syscall(2))."""
 
 
 class CallDecoder:

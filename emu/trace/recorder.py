@@ -120,7 +120,7 @@ class Recorder:
         """By task: the registers at the handler's instruction that came last."""
         self._places = Places(machine.kernel)
         self._decoder = CallDecoder(machine.kernel)
-        self._served = ServedCalls(machine.kernel)
+        self._served = ServedCalls(machine.kernel, self._places)
         self._watches: dict[int, InstructionWatch] = {}
         """By the start of the vDSO that they are over."""
         self._code: dict[tuple[int, bytes], tuple[Instruction, ...]] = {}
@@ -260,7 +260,7 @@ class Recorder:
         self._registers[task.pid] = registers
         decoded = self._places.disassemble(task.mm, pc, 1)
         if decoded and len(story.steps) < _STEPS_KEPT:
-            story.steps.append(Step(decoded[0], (), self._served.part(pc - task.mm.vdso)))
+            story.steps.append(Step(decoded[0], (), self._served.part(task.mm, pc)))
         else:
             story.steps_left_out += 1
         self._count_step(story, registers[self._arch.SP_INDEX])
@@ -408,7 +408,7 @@ class Recorder:
         if story is not None:
             story.landing = self._places.at(event.task.mm, event.site)
             story.details = f"{event.pc:#x}"
-            story.found_in = self._served.part(event.pc - event.task.mm.vdso)
+            story.found_in = self._served.part(event.task.mm, event.pc)
             story.preempted = event.preempted
             if event.finished:
                 story.result = _signed(self._cpu.read_gregs()[self._arch.RESULT_INDEX])

@@ -6,42 +6,35 @@ kernel, or comes as another one: what the program asked for is taken from its re
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from emu.strace.decode import CallDecoder
+from emu.strace.decode import ARGUMENT_REGISTERS, CallDecoder
 from kernel_model.events import SyscallEnter, SyscallExit
-from vdso_image.image import VdsoImage
 
 if TYPE_CHECKING:
+    from emu.places import Places
     from emu.trace.story import Story
     from kernel_model.kernel import Kernel
+    from kernel_model.mm.mm import MemoryMap
     from kernel_model.task import Task
 
-CallArguments = tuple[int, int, int, int, int, int]
-_ARGUMENTS: Final = {
-    "aarch64": ("x0", "x1", "x2", "x3", "x4", "x5"),
-    "x86_64": ("rdi", "rsi", "rdx", "r10", "r8", "r9"),
-}
 
 
 class ServedCalls:
     """The calls of one kernel's programs that bounced, while the handler may serve them."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, places: Places) -> None:
         self._kernel = kernel
         self._decoder = CallDecoder(kernel)
         arch = kernel.arch
-        self._arguments = tuple(arch.GREG_NAMES.index(name) for name in _ARGUMENTS[arch.NAME])
+        self._arguments = tuple(arch.GREG_NAMES.index(name) for name in ARGUMENT_REGISTERS[arch.NAME])
         self._served = kernel.bounce is not None and kernel.bounce.serves
-        image: object = kernel.vdso.image if kernel.vdso is not None and self._served else None
-        parts = sorted((at, name) for name, at in image.labels.items()) if isinstance(image, VdsoImage) else []
-        self._starts, self._names = [at for at, _ in parts], [name for _, name in parts]
+        self._places = places
 
-    def part(self, offset: int) -> str:
-        """The part of the handler that is `offset` bytes behind the vDSO's start; empty where parts have no names."""
-        position = bisect_right(self._starts, offset)
-        return self._names[position - 1] if position else ""
+    def part(self, mm: MemoryMap, pc: int) -> str:
+        """The part of the handler that `pc` is in; empty where parts have no names."""
+        symbol = self._places.part(mm, pc) if self._served else None
+        return symbol.name if symbol is not None else ""
 
     def bounced(self, story: Story, task: Task) -> None:
         """The call of `story` is at the handler's first instruction."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from functools import cache
 
@@ -17,7 +18,7 @@ from emu.step.session import Happening, NewTask, Quit, Resume, Session, Stop, Ta
 from guests.build import ARCHES, DEMO
 from kernel_model.events import SyscallEnter
 from tests.harness import ROOT
-from tests.step.driver import QUIET, transcript, walk
+from tests.step.driver import QUIET, getppid, transcript, walk
 
 Decide = Callable[[Session, Stop], Resume]
 
@@ -158,6 +159,39 @@ def test_a_fault_is_shown_with_the_registers_it_happened_with(arch: str) -> None
     why = [stop.why for stop in plan.stops]
     assert why == ["start", "fault", "end"]
     assert plan.session.machine.status() == 128 + 11
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_a_call_that_is_served(arch: str) -> None:
+    """The lab's own expectations hold, and what it shows besides is the handler's doing."""
+    program = (DEMO / arch / "served").relative_to(ROOT)
+    script = ROOT / "docs" / "labs" / "served.step"
+    seen = transcript(*QUIET, "--vdso", "userspace", "-x", script, program, commands="")
+    assert (seen.status, seen.stderr) == (0, b""), seen.text()
+    text = seen.text()
+    assert text.count("as expected: ") == 3
+    assert f"entries = {1 if arch == 'x86_64' else 2:#x}\n" in text
+    again, finish = "comes here starts the call again", "comes here finds the call finished"
+    assert re.findall(rf"{again}|{finish}", text) == [again, again, finish]
+    assert "the bounce has returned: umask(027) = 022, in user space, with no call\n" in text
+    last = 'access("/", F_OK) = 0, by faccessat' if arch == "x86_64" else 'faccessat(AT_FDCWD, "/", F_OK) = 0'
+    assert f"the bounce has returned: {last}\n" in text
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_the_data_of_a_task(arch: str) -> None:
+    """What stands in the pages, what the kernel makes of it, and where there is nothing."""
+    pages = {"percpu": "vcpu", "perthread": "vthread"}
+    for kind, name in pages.items():
+        commands = f"break main\nc\ndata\nprint u32[{name} + 8] == pid\nprint u32[vtask]\n"
+        seen = transcript(*QUIET, "--vdso-data", kind, getppid(arch), commands=commands).text()
+        assert re.search(rf"^\[{name}\] at 0x\w+, about th", seen, re.M), seen
+        assert re.search(r"^  tid +1000 +gettid$", seen, re.M), seen
+        assert f"print u32[{name} + 8] == pid = 0x1\n".removeprefix("print ") in seen
+        assert "there is no vtask yet: the task has no such page here" in seen, seen
+    nothing = transcript(*QUIET, getppid(arch), commands="data\n")
+    assert nothing.status == 1
+    assert "data: the task has no such page here: --vdso userspace and --vdso-data make some\n" in nothing.text()
 
 
 @pytest.mark.parametrize("arch", ARCHES)
