@@ -99,6 +99,7 @@ SERVED_EXPLAINED = {
     ("file/proc", "result"): "/proc/self/maps has lines more, for the pages",
     ("seccomp/modes", "arguments"): GARBAGE,
     ("signal/queue", "arguments"): GARBAGE,
+    ("tasks/wait", "arguments"): GARBAGE,
     ("tasks/cpus", "registers"): GONE,
 }
 """And with data pages, or the handler that serves calls."""
@@ -212,6 +213,24 @@ def test_served(
     assert len(runs) == len(SERVED) + len(others) + 1
     for difference in differences:
         assert is_explained_if_served(guest, difference), difference
+
+
+LIBKERNEL = [guest for guest in GUESTS if WITH_OTHERS.match(guest.id) and guest.id != "vdso/parse_vdso"]
+"""The one that is left out looks for functions that the vDSO does not have otherwise."""
+
+
+@pytest.mark.parametrize("guest", LIBKERNEL, ids=_id)
+def test_libkernel(
+    guest: Guest, nothing: SharedInput, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The functions are there for others: this program's calls bounce. A word above its stack moves all its addresses,
+    so that they are compared with those that it has under `bare` with the same image."""
+    monkeypatch.chdir(tmp_path_factory.getbasetemp())
+    _, differences = compare(guest, ["bare:libkernel", "bounce:libkernel"], nothing, Check.STATE)
+    for difference in differences:
+        assert is_explained_if_served(guest, difference), difference
+    _, differences = compare(guest, ["bare", "bounce:libkernel"], nothing, Check.ENDS)
+    assert not differences
 
 
 # -- the comparison finds what is wrong --------------------------------------------------------------------------------
