@@ -376,6 +376,8 @@ class EntryPath:
                 blocked = again
         if not deliver.ends_wait(task, uninterruptible=blocked.uninterruptible):
             raise blocked
+        if call.held is not None:
+            call.held.release()
         if blocked.on_signal is None:
             raise SyscallError(blocked.interrupted)
         return blocked.on_signal()

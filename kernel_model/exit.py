@@ -31,6 +31,8 @@ def do_exit(task: Task, code: int) -> None:
     kernel = task.kernel
     kernel.sched.forget(task)
     kernel.futexes.task_exits(task)
+    if task.blocked_call is not None and task.blocked_call.held is not None:
+        task.blocked_call.held.release()
     task.blocked_call = None
     mm_release(task)
     task.call_state = None

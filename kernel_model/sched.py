@@ -10,6 +10,7 @@ from kernel_model.cpu import SLICE_BLOCKS
 from kernel_model.signal import deliver
 
 if TYPE_CHECKING:
+    from kernel_model.fs.held import HeldFile
     from kernel_model.kernel import Kernel
     from kernel_model.placement import Chooser
     from kernel_model.signal.sighand import SignalStruct
@@ -29,6 +30,7 @@ class BlockedCall(NamedTuple):
     """A system call that could not go on: what to call again when its task wakes.
 
     `made`: all 64 bits of the number as the program made the call. `pc`, `sp`: what /proc/<pid>/syscall shows.
+    `held`: a file that was closed meanwhile.
     """
 
     handler: RawHandler
@@ -38,6 +40,7 @@ class BlockedCall(NamedTuple):
     made: int
     pc: int
     sp: int
+    held: HeldFile | None = None
 
 
 class Scheduler:

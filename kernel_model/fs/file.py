@@ -193,6 +193,8 @@ class FilesStruct:
     def replace(self, fd: int, file: File, task: Task, *, cloexec: bool = False) -> None:
         """Put `file` at exactly `fd`, closing what was there (dup2)."""
         old = self.fd.get(fd)
+        if old is not None and self.users > 1:
+            self._leave_to_sleepers(fd, old, task)
         self.fd[fd] = file
         if cloexec:
             self.cloexec.add(fd)
@@ -203,12 +205,22 @@ class FilesStruct:
 
     def close(self, fd: int, task: Task) -> None:
         """Free `fd`; EBADF."""
-        file = self.fd.pop(fd, None)
+        file = self.fd.get(fd)
         if file is None:
             raise SyscallError(errno.EBADF)
+        if self.users > 1:
+            self._leave_to_sleepers(fd, file, task)
+        del self.fd[fd]
         self.next_fd = min(self.next_fd, fd)
         self.cloexec.discard(fd)
         put_file(file, task)
+
+    @staticmethod
+    def _leave_to_sleepers(fd: int, file: File, task: Task) -> None:
+        """Calls of other tasks that wait for a file keep it until they are over."""
+        from kernel_model.fs.held import hold_for_sleepers
+
+        hold_for_sleepers(task.kernel, task, fd, file)
 
     def copy(self) -> FilesStruct:
         """A table of its own with the same descriptions (dup_fd())."""
