@@ -52,6 +52,8 @@ class Guest:
     native: bool = True
     #: the entry paths (--abi) under which it makes sense: the directive guest-abis
     abis: tuple[str, ...] = ("bare", "bounce")
+    #: the library that it is linked with in place of the C library: libkernel, or none
+    library: str = ""
     #: built for one architecture only
     single: bool = field(default=False, compare=False)
 
@@ -68,7 +70,7 @@ class Guest:
 
 def _directives(source: Path) -> dict[str, str]:
     found = re.findall(
-        r"guest-(flags|args|env|options|native|abis):[ \t]*(.*?)[ \t]*(?:\*/)?$", source.read_text(), re.M
+        r"guest-(flags|args|env|options|native|abis|library):[ \t]*(.*?)[ \t]*(?:\*/)?$", source.read_text(), re.M
     )
     return dict(found)
 
@@ -86,6 +88,7 @@ def _guest(source: Path, arch: str, name: str, single: bool) -> Guest:
         options=tuple(shlex.split(says.get("options", ""))),
         native=says.get("native", "yes") != "no",
         abis=tuple(shlex.split(says.get("abis", "bare bounce"))),
+        library=says.get("library", ""),
         single=single,
     )
 
@@ -121,6 +124,8 @@ def binary_path(guest: Guest) -> Path:
     source = guest.source.read_bytes()
     if b"hack1/hack1.c" in source:
         headers += b"".join(path.read_bytes() for path in sorted(LIBRARY.glob("*.[ch]")))
+    if guest.library:
+        headers += _libkernel_sources()
     digest = hashlib.sha256(_common() + key + source + headers).hexdigest()[:20]
     return cache_dir() / guest.arch / guest.area / f"{guest.name}-{digest}"
 
@@ -149,7 +154,62 @@ def build(guest: Guest) -> Path:
     """The guest's binary, built now unless it is there already."""
     path = binary_path(guest)
     if not path.exists():
-        compile_to(guest.source, guest.target, (*FLAGS, *guest.flags), path)
+        if guest.library:
+            compile_with_libkernel(guest.source, guest.arch, guest.flags, path)
+        else:
+            compile_to(guest.source, guest.target, (*FLAGS, *guest.flags), path)
+    return path
+
+
+LIBKERNEL = HERE / "libkernel"
+LIBKERNEL_FLAGS = (
+    "-O2", "-g0", "-std=gnu17", "-Wall", "-Wextra", "-Werror", "-fno-sanitize=all", "-ffreestanding", "-fno-builtin",
+    "-fno-stack-protector", "-fno-asynchronous-unwind-tables",
+)  # fmt: skip
+
+
+@cache
+def _libkernel_sources() -> bytes:
+    """What goes into a program that is linked with the library."""
+    files = [*LIBKERNEL.glob("src/*"), *LIBKERNEL.glob("include/uabi/*")]
+    return b"".join(path.name.encode() + path.read_bytes() for path in sorted(files))
+
+
+def _compile_for_libkernel(source: Path, target: str, flags: Iterable[str], output: str) -> None:
+    includes = ("-I", str(LIBKERNEL / "include"), "-I", str(SOURCES))
+    _zig(source, target, "cc", "-target", target, *flags, "-c", *includes, "-o", output, str(source))
+
+
+def compile_with_libkernel(source: Path, arch: str, flags: Iterable[str], output: Path) -> None:
+    """Compile one source into an executable with the library of the vDSO's functions, and no C library."""
+    target = f"{arch}-linux-musl"
+    library = build_libkernel(arch)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".new-") as scratch:
+        compiled, new = f"{scratch}/object.o", Path(scratch) / "out"
+        # compiled by itself: linking without a C library would take its headers away too
+        _compile_for_libkernel(source, target, (*FLAGS[1:], "-fno-stack-protector", *flags), compiled)
+        _zig(source, target, "ld.lld", "-static", "-s", "-o", str(new), compiled, str(library))
+        new.replace(output)
+
+
+def build_libkernel(arch: str) -> Path:
+    """The library of the vDSO's functions, libuabi.a, built unless it is there already."""
+    version = importlib.metadata.version("ziglang")
+    key = "\0".join((version, arch, *LIBKERNEL_FLAGS)).encode()
+    path = cache_dir() / arch / f"libuabi-{hashlib.sha256(key + _libkernel_sources()).hexdigest()[:20]}.a"
+    if path.exists():
+        return path
+    target = f"{arch}-linux-musl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".new-") as scratch:
+        objects = []
+        for source in sorted(LIBKERNEL.glob("src/*.[cS]")):
+            objects.append(f"{scratch}/{source.name}.o")
+            _compile_for_libkernel(source, target, LIBKERNEL_FLAGS, objects[-1])
+        new = Path(scratch) / "libuabi.a"
+        _zig(new, target, "ar", "rcs", str(new), *objects)
+        new.replace(path)
     return path
 
 

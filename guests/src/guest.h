@@ -10,6 +10,7 @@
  *     guest-env: NAME=VALUE  environment of the run (besides none)
  *     guest-options: OPTS    options for `uabi-emu run`
  *     guest-native: no       the run makes sense on the emulator only
+ *     guest-library: libkernel  it is linked with that library of ours (guests/libkernel), and no C library
  */
 #ifndef GUEST_H
 #define GUEST_H

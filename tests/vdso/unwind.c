@@ -2,7 +2,8 @@
  *
  *     unwind IMAGE CASE...    IMAGE: a file with the image, or - for the vDSO that the kernel mapped
  *     CASE = ENTRY:TRAP:FRAME:NUMBER   enter the handler at offset ENTRY with a frame as a bounce makes it (FRAME: s on
- *                             the stack, p in a page of its own), for call NUMBER, and stop at offset TRAP
+ *                             the stack, p in a page of its own), for call NUMBER, and stop at offset TRAP. FRAME c: call
+ *                             it as a C function, with -1 for each argument
  *
  * For each case one line: "unwound", or what was wrong; "unwound, with the result" where the number's register is no
  * longer the number; "returned" when the handler came back to the program without meeting TRAP. The system call is the last instruction of its function, so that what follows is another function, with
@@ -88,6 +89,13 @@ static uintptr_t stop, number_seen;
 static const char *verdict;
 static int stage, frames;
 static unsigned long number;
+static int as_function;
+
+__attribute__((noinline)) static void called(uintptr_t function)
+{
+    ((long (*)(long, long, long, long, long, long))function)(-1, -1, -1, -1, -1, -1);
+    __asm__ volatile("" ::: "memory"); /* no tail call */
+}
 
 int main(int argc, char **argv);
 static void attempt(uintptr_t handler, uintptr_t frame);
@@ -104,9 +112,9 @@ static int look(uintptr_t pc, void *function, uintptr_t restored)
     } else if (!pc) {
         return 1;
     } else if (stage == 1) {
-        if (pc != (uintptr_t)after)
+        if (!as_function && pc != (uintptr_t)after)
             verdict = "the caller's PC is wrong";
-        else if (function != (void *)site)
+        else if (function != (as_function ? (void *)called : (void *)site))
             verdict = "the caller is wrong";
         number_seen = restored;
         stage = 2;
@@ -228,7 +236,7 @@ static void on_trap(int sig, siginfo_t *info, void *context)
             verdict = "the chain ends at the handler";
         if (!verdict && stage < 4)
             verdict = "the chain ends early";
-        if (!verdict && (uint32_t)number_seen != (uint32_t)number)
+        if (!verdict && !as_function && (uint32_t)number_seen != (uint32_t)number)
             verdict = "unwound, with the result";
         if (!verdict)
             verdict = "unwound";
@@ -238,7 +246,10 @@ static void on_trap(int sig, siginfo_t *info, void *context)
 
 __attribute__((noinline)) static void attempt(uintptr_t handler, uintptr_t frame)
 {
-    site(handler, number, frame);
+    if (as_function)
+        called(handler);
+    else
+        site(handler, number, frame);
     __asm__ volatile("" ::: "memory"); /* no tail call */
 }
 
@@ -284,6 +295,7 @@ int main(int argc, char **argv)
         char kind;
         if (sscanf(argv[i], "%lx:%lx:%c:%lx", &entry, &at, &kind, &number) != 4)
             return 4;
+        as_function = kind == 'c';
         unsigned char kept[sizeof trap];
         memcpy(kept, image + at, sizeof trap);
         memcpy(image + at, trap, sizeof trap);

@@ -5,8 +5,8 @@
 #ifndef UABI_KERNEL_H
 #define UABI_KERNEL_H
 
-/* CALL(name, number on x86-64, on AArch64, how many arguments, the n of UABI_n); -1: it has none. OTHER: the
- * function does more than make the call. */
+/* CALL(name, number on x86-64, on AArch64, how many arguments, the n of UABI_n); -1: it has none.
+ * OTHER: the function does more than make the call. */
 #define UABI_CALLS(CALL, OTHER) \
     CALL(access, 21, -1, 2, 1) \
     CALL(adjtimex, 159, 171, 1, 1) \
@@ -212,6 +212,7 @@
     CALL(setgroups, 116, 159, 2, 1) \
     CALL(sethostname, 170, 161, 2, 1) \
     CALL(setitimer, 38, 103, 3, 1) \
+    CALL(setns, 308, 268, 2, 1) \
     CALL(setpgid, 109, 154, 2, 1) \
     CALL(setpriority, 141, 140, 3, 1) \
     CALL(setregid, 114, 143, 2, 1) \
@@ -260,6 +261,7 @@
     CALL(uname, 63, 160, 1, 1) \
     CALL(unlink, 87, -1, 1, 1) \
     CALL(unlinkat, 263, 35, 3, 1) \
+    CALL(unshare, 272, 97, 1, 1) \
     CALL(ustat, 136, -1, 2, 1) \
     CALL(utime, 132, -1, 2, 1) \
     CALL(utimensat, 280, 88, 4, 1) \
@@ -477,6 +479,7 @@ long __kernel_setgid(unsigned int gid);
 long __kernel_setgroups(int gidsetsize, void *grouplist);
 long __kernel_sethostname(const void *name, int length);
 long __kernel_setitimer(int which, void *value, void *ovalue);
+long __kernel_setns(int fd, int flags);
 long __kernel_setpgid(int pid, int pgid);
 long __kernel_setpriority(int which, int who, int prio);
 long __kernel_setregid(unsigned int rgid, unsigned int egid);
@@ -525,6 +528,7 @@ long __kernel_umask(unsigned int mask);
 long __kernel_uname(void *buf);
 long __kernel_unlink(const char *pathname);
 long __kernel_unlinkat(int dfd, const char *pathname, int flag);
+long __kernel_unshare(unsigned long unshare_flags);
 long __kernel_ustat(unsigned int dev, void *ubuf);
 long __kernel_utime(const char *filename, void *times);
 long __kernel_utimensat(int dfd, const char *filename, void *utimes, int flags);

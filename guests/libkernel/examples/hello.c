@@ -1,0 +1,8 @@
+/* The smallest one. */
+#include <stdio.h>
+
+int main(int argc, char **argv)
+{
+    printf("hello, %s\n", argc > 1 ? argv[1] : "vDSO");
+    return 0;
+}
