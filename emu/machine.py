@@ -50,7 +50,10 @@ class StartError(Exception):
 
 
 class MachineOptions(NamedTuple):
-    """What a run is asked for. Paths as typed; `binds` are (host, guest, writable)."""
+    """What a run is asked for. Paths as typed; `binds` are (host, guest, writable).
+
+    `time_ns`: the seconds that CLOCK_MONOTONIC and CLOCK_BOOTTIME are ahead in the guest's time namespace.
+    """
 
     program: str
     argv: list[bytes]
@@ -61,6 +64,7 @@ class MachineOptions(NamedTuple):
     binds: Sequence[tuple[str, str, bool]] = ()
     seed: int | None = None
     virtual_time: bool = False
+    time_ns: tuple[int, int] | None = None
     cpus: int = 1
     memory_bytes: int = 4 << 30
     timeout_s: float | None = None
@@ -159,6 +163,8 @@ class Machine:
         self.kernel.attach_cpu(architectures.get(arch), self.cpu)
         vdso = self.kernel.vdso = Vdso(self.kernel, load_vdso(arch, self._vdso_kind()), pack_vvar)
         vdso.data_room_bytes = self.options.vdso_data_room_bytes
+        if self.options.time_ns is not None:
+            self._enter_time_ns(*self.options.time_ns)
         if self.options.vdso_data != "none":
             self._make_data_pages(self.options.vdso_data)
         self.kernel.filters_see_vdso = self.options.abi in ("bounce", "seccomp")
@@ -177,6 +183,15 @@ class Machine:
     def _vdso_kind(self) -> str:
         """Which image: whatever the ABI is, for its functions can be called under each."""
         return "libkernel" if self.options.bounce.vdso == "libkernel" else "plain"
+
+    def _enter_time_ns(self, monotonic_s: int, boottime_s: int) -> None:
+        """The first task begins in a time namespace of its own."""
+        from kernel_model.ns.time import NoSuchTime, start_in_time_ns
+
+        try:
+            start_in_time_ns(self.kernel.current, monotonic_s, boottime_s)
+        except NoSuchTime as error:
+            raise StartError(STATUS_OWN_FAILURE, f"--time-ns: {error}") from error
 
     def _make_data_pages(self, kind: str) -> None:
         """`kind`: percpu | percpu-racy | perthread."""

@@ -110,6 +110,11 @@ _OPTIONS = (
         help="Whose clock the guest sees (default: host); on the virtual one sleeping takes no time.",
     ),
     click.option(
+        "--time-ns",
+        metavar="MONOTONIC_S[:BOOTTIME_S]",
+        help="Start the guest in a time namespace, with CLOCK_MONOTONIC and CLOCK_BOOTTIME so many seconds ahead.",
+    ),
+    click.option(
         "--cpus",
         default="1",
         metavar="N",
@@ -152,6 +157,7 @@ def machine_options(
     cwd: str | None,
     seed: str | None,
     time: str,
+    time_ns: str | None,
     check_leaks: bool,
     cpus: str,
     memory: str,
@@ -195,6 +201,7 @@ def machine_options(
         binds=[values.bind(text) for text in bind],
         seed=None if seed is None else values.seed(seed),
         virtual_time=time == "virtual",
+        time_ns=None if time_ns is None else values.time_ns(time_ns),
         cpus=values.cpus(cpus),
         memory_bytes=values.memory_size(memory),
         timeout_s=None if timeout is None else values.timeout_seconds(timeout),

@@ -11,6 +11,7 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
 MEMORY_MIN_BYTES = 16 << 20
 CPUS_MAX = 64
+_TOO_FAR = 1 << 34
 
 
 def memory_size(text: str) -> int:
@@ -66,6 +67,18 @@ def nanoseconds(option: str, text: str) -> float:
     if not 0 <= time_ns <= 1e9:
         raise CliError(f"{option}: '{text}' is no time: write nanoseconds, for example 100 or 0.3")
     return time_ns
+
+
+def time_ns(text: str) -> tuple[int, int]:
+    """The seconds that CLOCK_MONOTONIC and CLOCK_BOOTTIME are ahead, of `MONOTONIC_S[:BOOTTIME_S]`; 0 for none."""
+    monotonic, _, boottime = text.partition(":")
+    try:
+        offsets = int(monotonic or "0"), int(boottime or "0")
+    except ValueError:
+        offsets = _TOO_FAR, 0
+    if not text or max(map(abs, offsets)) >= _TOO_FAR:
+        raise CliError(f"--time-ns: '{text}': write whole seconds, as 3600, 3600:7200 or -60")
+    return offsets
 
 
 def seed(text: str) -> int:

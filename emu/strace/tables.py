@@ -46,9 +46,8 @@ def all_tables() -> dict[str, Table]:
                 word, value, *mask = line.split()
                 number = int(value, 0)
                 constants.append(Constant(word, number, int(mask[0], 0) if mask else number))
-    tables["ioctl"] = _table(
-        "???", [c for part in ("ioctl", "ioctl_fs", "ioctl_random", "ioctl_seccomp") for c in tables[part].constants]
-    )
+    parts = ("ioctl", "ioctl_fs", "ioctl_ns", "ioctl_random", "ioctl_seccomp")
+    tables["ioctl"] = _table("???", [constant for part in parts for constant in tables[part].constants])
     return tables
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 from kernel_model.abi import errno
 from kernel_model.abi import time as abi
 from kernel_model.cred import CAP_SYS_TIME
-from kernel_model.ns.create import timens_on_fork
+from kernel_model.ns.create import create_new_namespaces, timens_on_fork
+from kernel_model.ns.nsproxy import CLONE_NEWTIME
 from kernel_model.types import PAGE_SIZE, SyscallError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _CLOCKS: Final = {
 # "%9s %lld %lu" of sscanf(9)
 _LINE: Final = re.compile(rb"\s*(\S{1,9}+)\s*([+-]?\d++)\s*(-?\d+)")
 _MAX_LINES: Final = 2
+_LAST_SECOND: Final = abi.KTIME_SEC_MAX // 2
 
 
 def timens_commit(task: Task) -> None:
@@ -47,16 +49,37 @@ def exec_task_namespaces(task: Task) -> None:
     task.nsproxy.time_ns.frozen_offsets = True
 
 
-def check_offsets(kernel: Kernel, offsets_ns: dict[int, int]) -> None:
-    """ERANGE unless each clock with its offset, in ns, is neither before 0 nor within 146 years of its end."""
-    for clock_id, offset_ns in offsets_ns.items():
-        if abs(offset_ns // abi.NSEC_PER_SEC) > abi.KTIME_SEC_MAX:
-            raise SyscallError(errno.ERANGE)
-        if not 0 <= (kernel.clock.now_ns(clock_id) + offset_ns) // abi.NSEC_PER_SEC <= abi.KTIME_SEC_MAX // 2:
-            raise SyscallError(errno.ERANGE)
+class NoSuchTime(Exception):
+    """A clock would be out of its bounds; the message is for a person."""
 
 
-def set_offsets(time_ns: TimeNamespace, offsets_ns: dict[int, int]) -> None:
+def start_in_time_ns(task: Task, monotonic_s: int, boottime_s: int) -> None:
+    """The machine's first task, which has no program yet, begins in a time namespace with these offsets. NoSuchTime."""
+    kernel = task.kernel
+    for name, clock_id, offset_s in (
+        ("CLOCK_MONOTONIC", abi.CLOCK_MONOTONIC, monotonic_s), ("CLOCK_BOOTTIME", abi.CLOCK_BOOTTIME, boottime_s)
+    ):  # fmt: skip
+        now_s = kernel.clock.now_ns(clock_id) // abi.NSEC_PER_SEC
+        if not _may_move(kernel, clock_id, offset_s * abi.NSEC_PER_SEC):
+            least, most = -now_s, _LAST_SECOND - now_s
+            raise NoSuchTime(f"{name} can't be {offset_s} s ahead: choose between {least} and {most}")
+    task.nsproxy = create_new_namespaces(task, CLONE_NEWTIME)
+    offsets_ns = {
+        abi.CLOCK_MONOTONIC: monotonic_s * abi.NSEC_PER_SEC,
+        abi.CLOCK_BOOTTIME: boottime_s * abi.NSEC_PER_SEC,
+    }
+    _set_offsets(task.nsproxy.time_ns_for_children, offsets_ns)
+    exec_task_namespaces(task)
+
+
+def _may_move(kernel: Kernel, clock_id: int, offset_ns: int) -> bool:
+    """Is the clock with that offset neither before 0 nor within 146 years of its end?"""
+    if abs(offset_ns // abi.NSEC_PER_SEC) > abi.KTIME_SEC_MAX:
+        return False
+    return 0 <= (kernel.clock.now_ns(clock_id) + offset_ns) // abi.NSEC_PER_SEC <= _LAST_SECOND
+
+
+def _set_offsets(time_ns: TimeNamespace, offsets_ns: dict[int, int]) -> None:
     """Move the clocks, by clock id; nobody is in the namespace yet."""
     time_ns.monotonic_ns = offsets_ns.get(abi.CLOCK_MONOTONIC, time_ns.monotonic_ns)
     time_ns.boottime_ns = offsets_ns.get(abi.CLOCK_BOOTTIME, time_ns.boottime_ns)
@@ -91,9 +114,10 @@ def write_offsets(target: Task, task: Task, data: bytes) -> int:
         taken += len(line) + 1
     if not task.cred.capable(CAP_SYS_TIME):
         raise SyscallError(errno.EPERM)
-    check_offsets(target.kernel, offsets_ns)
+    if not all(_may_move(target.kernel, clock_id, offset_ns) for clock_id, offset_ns in offsets_ns.items()):
+        raise SyscallError(errno.ERANGE)
     time_ns = target.nsproxy.time_ns_for_children
     if time_ns.frozen_offsets:
         raise SyscallError(errno.EACCES)
-    set_offsets(time_ns, offsets_ns)
+    _set_offsets(time_ns, offsets_ns)
     return min(taken, len(data))

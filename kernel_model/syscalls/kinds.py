@@ -192,7 +192,7 @@ PkeyAccess = Annotated[int, Param("ulong", "flags", "pkey_access")]
 # -- tasks -------------------------------------------------------------------------------------------------
 CloneFlags = Annotated[int, Param("ulong", "flags", "clone")]
 UnshareFlags = Annotated[int, Param("ulong", "flags", "clone")]
-NsFlags = Annotated[int, Param("int", "flags", "clone")]
+NsFlags = Annotated[int, Param("int", "flags", "setns")]
 CloneArgs = Annotated[UserPtr, Param("ptr", "struct", "clone_args")]
 FutexOp = Annotated[int, Param("int", "enum", "futex")]
 FutexWaitvs = Annotated[UserPtr, Param("ptr", "struct", "futex_waitv")]

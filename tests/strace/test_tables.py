@@ -37,6 +37,7 @@ HEADERS = """
 #include <linux/membarrier.h>
 #include <linux/memfd.h>
 #include <linux/mman.h>
+#include <linux/nsfs.h>
 #include <linux/openat2.h>
 #include <linux/random.h>
 #include <linux/rseq.h>
