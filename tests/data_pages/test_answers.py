@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from guests.build import ARCHES, Guest, build, discover
+from tests.bounce.injection import program
 from tests.harness import EXPECTED, emulator, run
 
 ABIS = ("bare", "bounce")
@@ -89,6 +91,50 @@ def test_an_attack(arch: str, abi: str, variant: str, tmp_path: Path) -> None:
     command = emulator("--abi", abi, "--vdso-data", variant, "--check-leaks")
     seen = run([*command, build(guest("pages", arch))], cwd=tmp_path)
     assert seen.text() == (EXPECTED / "vdso" / "pages.txt").read_text(), str(seen)
+
+
+@pytest.mark.parametrize("name", ["vtask", "vfs"])
+@each_arch
+def test_an_attack_on_variables(arch: str, name: str, tmp_path: Path) -> None:
+    """What they say between marks needs no call: the umask that is shared goes both ways without the kernel."""
+    trace = tmp_path / "trace"
+    command = emulator("--vdso", "userspace", "--cpus", "2", "--check-leaks", f"--strace={trace}")
+    seen = run([*command, build(guest(name, arch))], cwd=tmp_path)
+    assert seen.text() == (EXPECTED / "vdso" / f"{name}.txt").read_text(), str(seen)
+    stretches = between_marks(trace.read_text())
+    assert len(stretches) > 20
+    assert [calls for calls in stretches if calls] == []
+
+
+RIGHTS = {"[vcpu]": "r--p", "[vthread]": "r--p", "[vvar]": "r--p", "[vdso]": "r-xp", "[vfs]": "rw-s", "[vtask]": "rw-s"}
+
+
+@pytest.mark.parametrize("data", ["none", *VARIANTS])
+@pytest.mark.parametrize("options", [("--vdso", "userspace"), (), ("--abi", "bare")], ids=["served", "bounced", "bare"])
+@each_arch
+def test_where_they_are(arch: str, options: tuple[str, ...], data: str, tmp_path: Path) -> None:
+    path = program(Path(__file__).parent / "maps.c", arch)
+    seen = run([*emulator(*options, "--vdso-data", data, "--cpus", "2"), path], cwd=tmp_path)
+    assert seen.status == 0, str(seen)
+    found: dict[str, list[tuple[str, str, int, int]]] = {}
+    for line in seen.stdout.decode().splitlines():
+        whose, area, rights, *_, name = line.split()
+        start, end = (int(word, 16) for word in area.split("-"))
+        found.setdefault(whose, []).append((name, rights, start, end))
+    data_page = {"none": [], "percpu": ["[vcpu]"], "perthread": ["[vthread]"]}[data]
+    variables = ["[vfs]", "[vtask]"] if options and options[0] == "--vdso" else []
+    assert list(found) == ["first", "thread", "after", "fork", "execve", "vfork"]
+    for whose, mappings in found.items():
+        names = [name for name, *_ in mappings]
+        more = {"thread": ["[vtask]"], "vfork": ["[vtask]", "[vfs]"]}.get(whose, [])  # of who shares the memory
+        own = variables + more if variables else []
+        assert sorted(names) == sorted([*data_page, "[vvar]", "[vdso]", *own]), whose
+        assert all(rights == RIGHTS[name] for name, rights, *_ in mappings), mappings
+        together = [mapping for mapping in mappings if mapping[0] not in ("[vfs]", "[vtask]")]
+        assert [name for name, *_ in together] == [*data_page, "[vvar]", "[vdso]"], "in that order"
+        assert all(low[3] == high[2] for low, high in pairwise(together)), "without a gap"
+        sizes = {name: (end - start) // 4096 for name, _, start, end in mappings if name != "[vdso]"}
+        assert sizes == {name: 16 if name == "[vthread]" else 1 for name in sizes}
 
 
 @each_arch

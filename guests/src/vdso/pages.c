@@ -64,6 +64,36 @@ static void writing(void)
     int memory = open("/proc/self/mem", O_RDWR);
     if (memory >= 0)
         WANT(pwrite(memory, "12345678", 8, (off_t)page) != 8, 1);
+    struct iovec from = { "12345678", 8 }, to = { page, 8 };
+    WANT(syscall(SYS_process_vm_writev, getpid(), &from, 1L, &to, 1L, 0L) != 8, 1);
+}
+
+static void write_to(pid_t parent)
+{
+    char file[64], *at = page + size - 64;
+    struct iovec from = { "12345678", 8 }, to = { at, 8 };
+    sprintf(file, "/proc/%d/mem", (int)parent);
+    int memory = open(file, O_RDWR);
+    if (memory >= 0 && pwrite(memory, "12345678", 8, (off_t)at) == 8)
+        abort();
+    if (syscall(SYS_process_vm_writev, parent, &from, 1L, &to, 1L, 0L) == 8)
+        abort();
+    mprotect(page, size, PROT_READ | PROT_WRITE);
+    munmap(page, size);
+    if (mmap(page, size, PROT_READ | PROT_WRITE, ANON | MAP_FIXED, -1, 0) != MAP_FAILED)
+        memset(page, 0x55, size);
+}
+
+/* The same from another process, whose pages they are too, or which has pages like them; then what ours say. */
+static void writing_from_afar(void)
+{
+    pid_t parent = getpid();
+    char copy[64];
+    memcpy(copy, page + size - 64, 64);
+    WANT(DIES_BY(write_to(parent)), 0);
+    WANT(memcmp(copy, page + size - 64, 64), 0);
+    WANT(told("__kernel_getpid") == parent, 1);
+    WANT(told("__kernel_geteuid") == syscall(SYS_geteuid), 1);
 }
 
 static void rights(void)
@@ -121,6 +151,7 @@ int main(void)
     }
     if (find("[vthread]") || find("[vcpu]")) {
         writing();
+        writing_from_afar();
         forging();
         /* without the right to read them the functions can't, and say so as everybody does */
         WANT(DIES_BY({ mprotect(page, size, PROT_NONE); told("__kernel_getpid"); }), SIGSEGV);
