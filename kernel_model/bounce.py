@@ -29,8 +29,10 @@ FRAME: Final = Struct("<4Q")
 FRAME_BYTES: Final = FRAME.size
 USER_RETURN_BYTES: Final = 8
 """What a handler that returns in user space needs below the frame: iretq takes one word more than the frame has."""
-SCRATCH_BYTES: Final = 48
+SCRATCH_BYTES: Final = 96
 """What the handler that serves calls in user space has to itself, behind the frame."""
+HELD_AT: Final = 80
+"""Where in there, from the frame, it is told that a signal waits until it is done (`kernel_model.signal.rewind`)."""
 ALIGN_MASK: Final = U64_MASK & -16
 """A frame's address is a multiple of 16, whatever SP is."""
 PACK_FRAME: Final = FRAME.pack_into
@@ -60,12 +62,14 @@ class BounceOptions(NamedTuple):
     """How one kernel makes bounces.
 
     `check`, `visible`: as above. `handler`: which of the vDSO's. `numbers`: the calls that bounce; None for all.
+    `drops`: of these, those that the handler makes by others are in the kernel's table no more.
     """
 
     check: str = "site"
     handler: str = "redirect"
     numbers: frozenset[int] | None = None
     visible: str = "real"
+    drops: bool = False
 
     @property
     def in_task_page(self) -> bool:
@@ -103,7 +107,8 @@ def bounce_options(wishes: BounceWishes, arch: str, handlers: Mapping[str, int])
         return BounceOptions(wishes.check, handler, None, wishes.visible)
     from kernel_model.syscalls.groups import numbers
 
-    return BounceOptions(wishes.check, handler, numbers(wishes.calls, arch), wishes.visible)
+    drops = wishes.calls == "legacy" and handler == "userspace"
+    return BounceOptions(wishes.check, handler, numbers(wishes.calls, arch), wishes.visible, drops)
 
 
 class BadFrame(Exception):

@@ -7,7 +7,8 @@ done with its calls (seccomp), the table, exit work, signals. Policies decide; o
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from struct import Struct
+from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi import errno
 from kernel_model.abi.mman import PROT_READ, PROT_WRITE
@@ -33,20 +34,33 @@ from kernel_model.events import (
 )
 from kernel_model.exit import do_exit, exit_group
 from kernel_model.mm.fault import R, W
+from kernel_model.mm.uaccess import get_user
 from kernel_model.sched import BlockedCall
 from kernel_model.signal import deliver
-from kernel_model.types import PAGE_MASK, PAGE_OFFSET, U32_MASK, KeepRegisters, SyscallError, TaskExit
+from kernel_model.timekeeping import VIRTUAL_ENTRY_NS
+from kernel_model.types import (
+    PAGE_MASK,
+    PAGE_OFFSET,
+    U32_MASK,
+    U64_MASK,
+    KeepRegisters,
+    SyscallError,
+    TaskExit,
+    UserPtr,
+)
 from kernel_model.wait import Blocked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from kernel_model.bounce import SyscallFrame
     from kernel_model.kernel import Kernel
+    from kernel_model.mm.mm import MemoryMap
     from kernel_model.syscalls.declare import RawHandler
     from kernel_model.task import Task
 
 CallArgs = tuple[int, int, int, int, int, int]
+_WORD: Final = Struct("<Q")
 
 
 class EntryPath:
@@ -76,7 +90,12 @@ class EntryPath:
             self._check_bytes = 0 if options.check == "slide" else self._insn_bytes
             self._show_origin = options.visible == "origin"
             self._in_task_page = options.in_task_page
-            self._served_at = -1 if kernel.vdso is None else kernel.vdso.image.glue_returns
+            image = kernel.vdso.image if self._serving and kernel.vdso is not None else None
+            self._served_at = frozenset() if image is None else image.glue_returns
+            self._untimed = frozenset() if image is None else image.untimed
+            self._restores = {} if image is None else image.restores
+            if options.drops and image is not None:
+                kernel.table.drop(image.carried.intersection(options.numbers or ()))
             self._chosen = options.numbers
             self._never_bounced = kernel.table.numbers_of("exit", "exit_group") | {NO_CALL}
             # Of the calls that there are, those that bounce: looked up in one go
@@ -101,12 +120,14 @@ class EntryPath:
                 number ^= REDIRECT
                 if number == NO_CALL:  # the result register stays
                     self._stats.no_calls += 1
+                    if pc - mm.vdso in self._untimed:  # another call was made, which took the time
+                        self.kernel.clock.tick(-VIRTUAL_ENTRY_NS)
                     self._no_call()
                     return
                 made, sp, _, _ = words
                 if self._show_origin:
                     pc = words[2]
-            elif self._serving and pc - mm.vdso == self._served_at:
+            elif self._serving and pc - mm.vdso in self._served_at:
                 self._stats.served_calls += 1
         handler = self._table.get(number) or self._resolve(number)
         if task.syscall_work:
@@ -219,14 +240,29 @@ class EntryPath:
                 if allowed is None:
                     raise BadFrame(self._arch.untag(address))
                 frame = (*frame[:3], allowed)
+            restores = self._restores.get(pc - mm.vdso) if self._restores else None
+            saved = None if restores is None else self._saved_registers(mm, address, restores)
         except BadFrame as bad:
             self._bad_frame(task, address, bad, pc - self._insn_bytes, PROT_READ)
             return None
         self._stats.redirected_returns += 1
         self._cpu.leaving = frame
+        if saved is not None:
+            gregs = self._cpu.read_gregs()
+            for index, value in saved:
+                gregs[index] = value
+            self._cpu.write_gregs(gregs)
         if self._events.active:
             self._events.emit(RedirectedReturn(task, pc - self._insn_bytes, address, frame))
         return frame
+
+    def _saved_registers(self, mm: MemoryMap, frame: int, saved: Sequence[tuple[str, int]]) -> list[tuple[int, int]]:
+        """Registers that the handler has changed for a flagged call, by index, and what the program had in them."""
+        names = self._arch.GREG_NAMES
+        try:
+            return [(names.index(name), get_user(mm, UserPtr(frame + at & U64_MASK), _WORD)[0]) for name, at in saved]
+        except SyscallError:
+            raise BadFrame(self._arch.untag(frame)) from None
 
     def _no_call(self) -> None:
         """Nothing was called: a handler that made no call of its own, or only unflagged ones, is done; or a task is

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kernel_model.mm.mm import MemoryMap
     from kernel_model.sched import BlockedCall
     from kernel_model.seccomp.filter import Seccomp
+    from kernel_model.signal.rewind import HeldSignal
     from kernel_model.syscall_work import UserDispatch
     from kernel_model.user_pages import UserPage
     from kernel_model.wait import WaitQueue
@@ -169,6 +170,8 @@ class Task:
         self.pending = PendingSignals(self.ucounts)
         self.saved_sigmask: int | None = None
         """The mask to put back when the signal that ended a sigsuspend, ppoll ... has been dealt with."""
+        self.held_signal: HeldSignal | None = None
+        """A signal that was taken in the tail of a bounce (`kernel_model.signal.rewind`)."""
         self.sas = SigAltStack()
         self.restart_block: RestartBlock | None = None
         self.fault_address = 0

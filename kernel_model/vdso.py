@@ -77,6 +77,11 @@ class VdsoImage(Protocol):
         ...
 
     @property
+    def untimed(self) -> frozenset[int]:
+        """Behind number-less returns that take no virtual time."""
+        ...
+
+    @property
     def restores(self) -> Mapping[int, Sequence[tuple[str, int]]]:
         """Behind a flagged call: registers that it puts back besides the frame's."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -142,6 +143,11 @@ def _inner_labels(program: Program, assembled: Assembled) -> list[tuple[str, int
     )
 
 
+def _placed(words: str, assembled: Assembled) -> str:
+    """What a range says, with the address of the label to which a fault leads."""
+    return re.sub(r"(?<=fault=)\w+", lambda label: f"{assembled.labels[label.group()]:#x}", words)
+
+
 def _describe(name: str, program: Program, assembled: Assembled, layout: Layout, elf: bytes) -> str:
     """What `vdso_image.image.parse` reads."""
     marks = assembled.marks
@@ -156,11 +162,16 @@ def _describe(name: str, program: Program, assembled: Assembled, layout: Layout,
     lines += [f"handler {kind} {marks[mark]:#x}" for kind, mark in program.handlers.items()]
     lines += [f"restart {kind} {marks[start]:#x} {marks[commit]:#x}" for kind, start, commit in program.restarts]
     lines += [f"again {marks[start]:#x} {marks[done]:#x}" for start, done in program.data_ranges]
-    lines += [f"{kind} {marks[start]:#x} {marks[end]:#x} {words}".rstrip() for kind, start, end, words in program.undo]
+    lines += [
+        f"{kind} {marks[start]:#x} {marks[end]:#x} {_placed(words, assembled)}".rstrip()
+        for kind, start, end, words in program.undo
+    ]
     if program.tables:
         lines.append(f"plain {assembled.labels['userspace_plain']:#x}")
-    if "glue_returns" in assembled.labels:
-        lines.append(f"glue-returns {assembled.labels['glue_returns']:#x}")
+    lines += [f"returns {marks[mark]:#x}" for mark in program.returns]
+    lines += [f"untimed {marks[mark]:#x}" for mark in program.untimed]
+    lines += [f"restores {marks[mark]:#x} {words}" for mark, words in program.restores]
+    lines += [f"carries {number}" for number in program.carried]
     lines += [f"label {name} {place:#x}" for name, place in _inner_labels(program, assembled)]
     if program.sigreturn is not None:
         lines.append(f"sigreturn {marks[program.sigreturn]:#x}")

@@ -8,7 +8,7 @@ from kernel_model.abi import time as abi
 from kernel_model.abi.errno import ENOMEM
 from kernel_model.abi.prctl import PR_GET_PDEATHSIG, PR_GET_TIMERSLACK, PR_SET_PDEATHSIG, PR_SET_TIMERSLACK
 from kernel_model.arch.x86_64 import DATA_SELECTOR, TASK_UNMAPPED_BASE, VTASK_SELECTOR
-from kernel_model.bounce import NO_CALL, REDIRECT
+from kernel_model.bounce import HELD_AT, NO_CALL, REDIRECT
 from kernel_model.syscalls.table import names as calls_of
 from vdso_image import data_pages, vvar
 from vdso_image.served import LAST_SERVED
@@ -53,6 +53,8 @@ def constants(arch: str) -> dict[str, int]:
         **{f"VTASK_{name.upper()}": offset for name, offset in data_pages.PER_TASK.offsets().items()},
         **{f"VFS_{name.upper()}": offset for name, offset in data_pages.PER_FS.offsets().items()},
         "LAST_SERVED": LAST_SERVED[arch],
+        "GLUE_HELD": HELD_AT,
+        "NO_WAIT4_OPTIONS": 0x1FFF_FFF4,  # kernel/exit.c:kernel_wait4()
         "ROBUST_LIST_HEAD_BYTES": 24,  # include/uapi/linux/futex.h: struct robust_list_head
         "PER_MASK": 0xFF,  # include/uapi/linux/personality.h
         "PER_LINUX32": 8,
@@ -64,6 +66,7 @@ def constants(arch: str) -> dict[str, int]:
         "PR_GET_TIMERSLACK": PR_GET_TIMERSLACK,
         **{f"DATA_{name.upper()}": offset for name, offset in data_pages.PER_CPU.offsets().items()},
         **{f"NR_{row.name}": number for number, row in calls_of(arch).items()},
+        "FLAGGED_CLONE": REDIRECT | next(number for number, row in calls_of(arch).items() if row.name == "clone"),
     }
 
 

@@ -81,8 +81,8 @@ class VdsoImage(NamedTuple):
     """Of the handler `userspace`, all of whose instructions are in one."""
     plain: int
     """Where that handler makes the call after all, as `redirect` does; registers are the program's there."""
-    glue_returns: int
-    """Where the call comes back to that it makes in place of another; -1 where it makes none."""
+    glue_returns: frozenset[int]
+    """Where the calls come back to that it makes in place of others."""
     sigreturn: int
     """The return address of a signal handler (AArch64); 0 where the program brings its own."""
     text: tuple[int, int]
@@ -92,6 +92,19 @@ class VdsoImage(NamedTuple):
     """The table of entry points (`vdso_image.entry_table`); 0 where there is none."""
     labels: Mapping[str, int] = MappingProxyType({})
     """The parts of the handler that serves calls, by their names in the source."""
+    tails: tuple[tuple[int, int], ...] = ()
+    """(start, end): of that handler, what a signal waits for. The call has been made, and its results are on their way
+    to the program's memory."""
+    fault_exits: tuple[tuple[int, int, int], ...] = ()
+    """(start, end, target): an instruction from `start` up to but not with `end` that can't reach memory leads to
+    `target`. Elsewhere in that handler it leads to `plain`."""
+    untimed: frozenset[int] = frozenset()
+    """Behind number-less returns after such a call, which has taken the time that the program's would have."""
+    restores: Mapping[int, tuple[tuple[str, int], ...]] = MappingProxyType({})
+    """Behind a flagged call of that handler: registers that are the program's again besides those of the frame, and
+    where they are, in bytes from it."""
+    carried: frozenset[int] = frozenset()
+    """The calls, by number, that it makes by others, whatever their arguments: it needs them in no table."""
 
     @property
     def kind(self) -> str:
@@ -115,6 +128,11 @@ def load(arch: str, kind: str = "plain") -> VdsoImage:
         return parse(arch, elf, file.read())
 
 
+def _saved(words: list[str]) -> dict[str, int]:
+    """What a range says of registers: `rdi=32`; and of other places, `at=-32`, `fault=0x10`."""
+    return {name: int(value, 0) for name, _, value in (word.partition("=") for word in words)}
+
+
 def parse(arch: str, elf: bytes, description: str) -> VdsoImage:
     """An image from its file and the description beside it: lines of a word and its values."""
     symbols: dict[str, int] = {}
@@ -125,7 +143,12 @@ def parse(arch: str, elf: bytes, description: str) -> VdsoImage:
     labels: dict[str, int] = {}
     text = (0, 0)
     sigreturn = plain = table = 0
-    glue_returns = -1
+    tails: list[tuple[int, int]] = []
+    faults: list[tuple[int, int, int]] = []
+    returns: set[int] = set()
+    untimed: set[int] = set()
+    restores: dict[int, tuple[tuple[str, int], ...]] = {}
+    carried: set[int] = set()
     build_id = b""
     for line in description.splitlines():
         word, *values = line.split() or ("#",)
@@ -137,18 +160,28 @@ def parse(arch: str, elf: bytes, description: str) -> VdsoImage:
             ranges.append(RestartRange(int(values[1], 16), int(values[2], 16), values[0]))
         elif word == "again":
             data_ranges.append((int(values[0], 16), int(values[1], 16)))
-        elif word in ("rewind", "finish"):
-            saved = {name: int(at) for name, at in (value.split("=") for value in values[2:])}
+        elif word in ("rewind", "finish", "tail"):
+            start, end = int(values[0], 16), int(values[1], 16)
+            saved = _saved(values[2:])
+            if "fault" in saved:
+                faults.append((start, end, saved.pop("fault")))
             frame_at = saved.pop("at", 0)
-            undo.append(
-                UndoRange(int(values[0], 16), int(values[1], 16), word == "finish", frame_at, tuple(saved.items()))
-            )
+            if word == "tail":
+                tails.append((start, end))
+            else:
+                undo.append(UndoRange(start, end, word == "finish", frame_at, tuple(saved.items())))
         elif word == "label":
             labels[values[0]] = int(values[1], 16)
         elif word == "plain":
             plain = int(values[0], 16)
-        elif word == "glue-returns":
-            glue_returns = int(values[0], 16)
+        elif word == "returns":
+            returns.add(int(values[0], 16))
+        elif word == "untimed":
+            untimed.add(int(values[0], 16))
+        elif word == "restores":
+            restores[int(values[0], 16)] = tuple(_saved(values[1:]).items())
+        elif word == "carries":
+            carried.add(int(values[0]))
         elif word == "text":
             text = (int(values[0], 16), int(values[1], 16))
         elif word == "sigreturn":
@@ -158,6 +191,7 @@ def parse(arch: str, elf: bytes, description: str) -> VdsoImage:
         elif word == "build-id":
             build_id = bytes.fromhex(values[0])
     return VdsoImage(
-        arch, elf, symbols, handlers, tuple(ranges), tuple(data_ranges), tuple(undo), plain, glue_returns,
-        sigreturn, text, build_id, table, labels,
+        arch, elf, symbols, handlers, tuple(ranges), tuple(data_ranges), tuple(undo), plain, frozenset(returns),
+        sigreturn, text, build_id, table, labels, tuple(tails), tuple(faults), frozenset(untimed),
+        restores, frozenset(carried),
     )  # fmt: skip

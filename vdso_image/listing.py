@@ -170,8 +170,8 @@ def _marks(image: VdsoImage) -> dict[int, list[str]]:
         marks.setdefault(start, []).append(text)
     if image.undo_ranges:
         marks.setdefault(image.plain, []).append("the call is made as the program made it")
-    if image.glue_returns >= 0:
-        marks.setdefault(image.glue_returns, []).append("the call that was made in its place comes back here")
+    for offset in image.glue_returns:
+        marks.setdefault(offset, []).append("a call that was made in its place comes back here")
     return marks
 
 

@@ -21,6 +21,13 @@ the directives below. Upper-case names are numbers (`vdso_image.constants`); `vv
     .rewind [SAVED]         a signal from here on undoes the bounce; SAVED: registers to take from beside the frame,
                             as `rdi=32`, in bytes from its start
     .finish [SAVED] [at=N]  from here on it ends the bounce, whose result is there; the frame is at SP + N, or SP
+    .tail                   a signal from here on waits until the handler is past it: its call has been made, and the
+                            program's memory is being made what that call would have made of it
+                            These three may say `fault=LABEL`: where an instruction that can't reach memory leads
+    .returns                a call that the handler made in place of another has come back here
+    .untimed                behind a number-less return after such a call: it takes no virtual time
+    .restores SAVED         behind a flagged call: besides the frame, these are the program's again
+    .zeros NAME COUNT       COUNT bytes of 0 in .rodata
     .routines NAME          for each number up to `LAST_SERVED` two bytes in .rodata: where its routine is, counted
                             from the function's label `userspace_plain` (`vdso_image.served`)
     .answers                the lines up to `.endanswers` once for each call of `vdso_image.data_pages.ANSWERS`, with
@@ -40,7 +47,7 @@ from typing import TYPE_CHECKING, Final
 from vdso_image.constants import bit_tables, constants
 from vdso_image.data_pages import ANSWERS
 from vdso_image.entry_table import EntryTable
-from vdso_image.served import glue_lines, routine_of
+from vdso_image.served import carried, glue_lines, routine_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -103,10 +110,18 @@ class Program:
     data_ranges: list[tuple[int, int]] = field(default_factory=list)
     """Marks between which a task begins again."""
     undo: list[tuple[str, int, int, str]] = field(default_factory=list)
-    """rewind | finish, the marks from and up to which it holds, and what it says of registers."""
+    """rewind | finish | tail, the marks from and up to which it holds, and what it says of registers."""
     entry_tables: list[EntryTable] = field(default_factory=list)
     tables: list[tuple[str, str, list[str | None]]] = field(default_factory=list)
     """A label in .rodata, the label that is counted from, and the labels that its words are for."""
+    returns: list[int] = field(default_factory=list)
+    """Marks where calls come back to that stand for others."""
+    untimed: list[int] = field(default_factory=list)
+    """Marks behind returns without a number that take no time."""
+    restores: list[tuple[int, str]] = field(default_factory=list)
+    """Marks behind flagged calls, and the registers that each puts back."""
+    carried: list[int] = field(default_factory=list)
+    """Calls, by number, that the handler makes by others, whatever their arguments."""
     sigreturn: int | None = None
 
 
@@ -142,6 +157,11 @@ class _Reader:
             ".bits": self._bits,
             ".rewind": self._rewind,
             ".finish": self._finish,
+            ".tail": self._tail,
+            ".returns": self._returns,
+            ".restores": self._restores,
+            ".untimed": self._untimed,
+            ".zeros": self._zeros,
             ".routines": self._routines,
             ".glue": self._glue,
             ".include": self.file,
@@ -308,6 +328,23 @@ class _Reader:
         self._end_undo()
         self._undo = ("finish", self.mark(), " ".join(saved))
 
+    def _tail(self, *words: str) -> None:
+        self._end_undo()
+        self._undo = ("tail", self.mark(), " ".join(words))
+
+    def _returns(self) -> None:
+        self.program.returns.append(self.mark())
+
+    def _untimed(self) -> None:
+        self.program.untimed.append(self.mark())
+
+    def _restores(self, *saved: str) -> None:
+        self.program.restores.append((self.mark(), " ".join(saved)))
+
+    def _zeros(self, name: str, count: str) -> None:
+        self.program.labels.append(name)
+        self.program.data.append((name, bytes(int(count))))
+
     def _routines(self, name: str) -> None:
         routines = routine_of(self.program.arch)
         self.program.labels.append(name)
@@ -317,6 +354,7 @@ class _Reader:
     def _glue(self) -> None:
         for text in glue_lines(self.program.arch):
             self.line(text)
+        self.program.carried = sorted(carried(self.program.arch))
 
     def _answers(self) -> None:
         self._template = []

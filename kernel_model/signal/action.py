@@ -26,7 +26,7 @@ from kernel_model.abi.signal import (
     UNBLOCKABLE,
 )
 from kernel_model.events import SignalDelivered, SignalFrameRefused
-from kernel_model.signal.rewind import is_synchronous, rewind_bounce
+from kernel_model.signal.rewind import hold_back, is_synchronous, rewind_bounce, take_held
 from kernel_model.signal.rseq import abort_critical_section
 from kernel_model.signal.send import KILL_BIT, force_signal
 from kernel_model.signal.sighand import SigAction, SigAltStack, SigInfo
@@ -47,6 +47,11 @@ def deliver_pending(kernel: Kernel, task: Task, call: tuple[int, int, int] | Non
     """
     pending, shared = task.pending, task.signal.shared_pending
     while True:
+        if task.held_signal is not None:
+            held = take_held(kernel, task)
+            if held is None:
+                return
+            _enter_handler(kernel, task, held.info, held.action)
         taken = None
         if (pending.mask | shared.mask) & ~task.blocked:
             taken = get_signal(kernel, task)
@@ -179,6 +184,13 @@ def enter_at_once(kernel: Kernel, task: Task, info: SigInfo) -> bool:
 
 
 def _handle_signal(kernel: Kernel, task: Task, info: SigInfo, action: SigAction) -> None:
+    """Enter the handler, or let it wait for the end of what the task is in the middle of."""
+    bounce = kernel.bounce
+    if bounce is None or not bounce.serves or not hold_back(kernel, task, info, action):
+        _enter_handler(kernel, task, info, action)
+
+
+def _enter_handler(kernel: Kernel, task: Task, info: SigInfo, action: SigAction) -> None:
     """Build the handler's frame and block what it asks for (handle_signal(), signal_setup_done())."""
     bounce_frame = b"" if kernel.bounce is None else rewind_bounce(kernel, task, info)
     if kernel.data_pages is not None and not is_synchronous(info):

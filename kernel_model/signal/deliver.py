@@ -108,7 +108,8 @@ def do_signal(kernel: Kernel, task: Task, call: tuple[int, int, int] | None) -> 
     if call is not None and -ERESTART_RESTARTBLOCK <= call[2] <= -ERESTARTSYS:
         restart = -call[2]
     elif not (task.pending.mask | task.signal.shared_pending.mask) & ~task.blocked and task.saved_sigmask is None:
-        return
+        if task.held_signal is None:
+            return
     global _deliver_pending
     if _deliver_pending is None:
         from kernel_model.signal import action

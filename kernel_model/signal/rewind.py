@@ -8,21 +8,32 @@ signal's handler sees the program's PC there, and the call is made after it retu
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kernel_model.abi.signal import SYNCHRONOUS_MASK
+from kernel_model.abi.signal import SIGKILL, SYNCHRONOUS_MASK, sigmask
 from kernel_model.arch import signal_ops
-from kernel_model.bounce import FRAME_BYTES, BadFrame, pop_frame
+from kernel_model.bounce import FRAME_BYTES, HELD_AT, BadFrame, pop_frame
 from kernel_model.events import Rewound, ServingGivenUp
-from kernel_model.mm.uaccess import copy_from_user, copy_to_user
+from kernel_model.mm.uaccess import copy_from_user, copy_to_user, put_user
 from kernel_model.types import U64_MASK, SyscallError, UserPtr
 
 if TYPE_CHECKING:
     from kernel_model.kernel import Kernel
-    from kernel_model.signal.sighand import SigInfo
+    from kernel_model.signal.sighand import SigAction, SigInfo
     from kernel_model.task import Task
 
 _WORD: Final = Struct("<Q")
+_KILL_BIT: Final = sigmask(SIGKILL)
+_MAX_LOOKS: Final = 1000
+"""So often a signal is left to wait: a routine is far shorter, and whoever jumps into one may be in there for ever."""
+
+
+class HeldSignal(NamedTuple):
+    """A signal that waits for the end of a tail. `looks`: how often it was looked at."""
+
+    info: SigInfo
+    action: SigAction
+    looks: int
 
 
 def is_synchronous(info: SigInfo) -> bool:
@@ -118,8 +129,67 @@ def undo_bounce(kernel: Kernel, task: Task, *, preempted: bool = False) -> None:
         kernel.events.emit(Rewound(task, pc, regs[arch.PC_INDEX], address, frame, finished, preempted))
 
 
+def hold_back(kernel: Kernel, task: Task, info: SigInfo, action: SigAction) -> bool:
+    """Does a signal's handler have to wait, since the task is in a tail of the handler that serves calls?
+
+    There a call has been made in place of another, and the results are being turned into those of the other. The tail
+    ends in an entry into the kernel if a word in the scratch area says that a signal waits.
+    """
+    if is_synchronous(info) or not _in_tail(kernel, task):
+        return False
+    regs = kernel.cpu.read_gregs()
+    try:
+        put_user(task.mm, UserPtr(regs[kernel.arch.SP_INDEX] + HELD_AT & U64_MASK), _WORD, 1)
+    except SyscallError:
+        return False
+    task.held_signal = HeldSignal(info, action, 0)
+    kernel.signal_work = True
+    return True
+
+
+def take_held(kernel: Kernel, task: Task) -> HeldSignal | None:
+    """The signal that waits, if it need not wait any longer.
+
+    Nor does it when the task has a fault of its own to see to, or is to die.
+    """
+    held = task.held_signal
+    if held is None:
+        return None
+    urgent = task.pending.mask & SYNCHRONOUS_MASK | (task.pending.mask | task.signal.shared_pending.mask) & _KILL_BIT
+    if held.looks < _MAX_LOOKS and not urgent and _in_tail(kernel, task):
+        task.held_signal = held._replace(looks=held.looks + 1)
+        kernel.signal_work = True
+        return None
+    task.held_signal = None
+    return held
+
+
+def _in_tail(kernel: Kernel, task: Task) -> bool:
+    offset = kernel.cpu.read_pc() - task.mm.vdso
+    return kernel.vdso is not None and any(start <= offset < end for start, end in kernel.vdso.image.tails)
+
+
+def _leave_by_fault_exit(kernel: Kernel, task: Task) -> bool:
+    """The instruction at PC faulted: if it is in a routine that knows what to do then, go on there."""
+    offset = kernel.cpu.read_pc() - task.mm.vdso
+    if kernel.vdso is None:
+        return False
+    for start, end, target in kernel.vdso.image.fault_exits:
+        if start <= offset < end:
+            regs = kernel.cpu.read_gregs()
+            regs[kernel.arch.PC_INDEX] = task.mm.vdso + target
+            kernel.cpu.write_gregs(regs)
+            return True
+    return False
+
+
 def give_up_serving(kernel: Kernel, task: Task) -> bool:
-    """The instruction at PC faulted: if that was in a routine that can be left, the handler makes the call instead."""
+    """The instruction at PC faulted: if that was in a routine that can be left, it is.
+
+    It has said where to go on, or else the handler makes the call instead.
+    """
+    if _leave_by_fault_exit(kernel, task):
+        return True
     where = _where(kernel, task)
     if where is None or where[1] or kernel.vdso is None:
         return False

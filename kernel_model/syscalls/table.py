@@ -62,10 +62,15 @@ class SyscallTable(dict[int, RawHandler]):
     def __init__(self, arch: str) -> None:
         super().__init__()
         self._rows = names(arch)
+        self._dropped: frozenset[int] = frozenset()
+
+    def drop(self, numbers: frozenset[int]) -> None:
+        """Answer these as numbers that there are not; who asks for their names is told."""
+        self._dropped = numbers
 
     def __missing__(self, number: int) -> RawHandler:
         """Import, compile and keep the handler of `number`."""
-        call = declared(self._rows[number])
+        call = None if number in self._dropped else declared(self._rows[number])
         if call is None:
             raise KeyError(number)
         handler = self[number] = call.compile()

@@ -24,6 +24,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <ucontext.h>
@@ -65,7 +66,7 @@ static const struct mode modes[] = {
 enum scenario {
     GETPID, READ, READ_WAITS, WRITE, NANOSLEEP, FUTEX, FUTEX_TIMED, PPOLL, PPOLL_UNBLOCKS, BLOCK, UNBLOCK, FORK, VFORK,
     SIGRETURN, UPPER_HALF, STEPPED, UMASK, PERSONALITY, GET_ROBUST_LIST, GET_PDEATHSIG, OPEN, EPOLL_WAIT, OLD_FORK,
-    GETCPU, GETEUID,
+    GETCPU, GETEUID, WAIT4, WAIT4_WAITS, POLL, SELECT, GETDENTS, DUP2_SAME, UTIMES,
     SCENARIOS
 };
 
@@ -101,6 +102,11 @@ static struct pollfd polled;
 static char byte;
 static sigset_t *new_mask, *old_mask;
 static volatile int depth;
+static pid_t waited; /* a child of the probe's own */
+static int directory;
+static char records[256];
+static fd_set watched;
+static struct timeval interval[2];
 static volatile uint64_t traps, trap_pcs;
 
 void probe(void);
@@ -206,6 +212,8 @@ static void on_signal(int signo, siginfo_t *info, void *context)
             seen->regs[PC] -= (uintptr_t)site;
         if (forks && !seen->place && seen->regs[PC] > 0 && seen->regs[PC] < 64)
             seen->regs[RESULT] = seen->regs[RESULT] > 1; /* a pid, which goes up with every trial */
+        if (waited && !seen->place && seen->regs[RESULT] == (uint64_t)waited)
+            seen->regs[RESULT] = 1;
         memcpy(&seen->mask, &uc->uc_sigmask, 8);
     }
     char here;
@@ -310,13 +318,30 @@ static pid_t start_helper(void)
 static int sleeps(enum scenario scenario)
 {
     return scenario == READ_WAITS || scenario == NANOSLEEP || scenario == FUTEX || scenario == FUTEX_TIMED
-        || scenario == PPOLL || scenario == PPOLL_UNBLOCKS || scenario == EPOLL_WAIT;
+        || scenario == PPOLL || scenario == PPOLL_UNBLOCKS || scenario == EPOLL_WAIT || scenario == WAIT4_WAITS
+        || scenario == POLL || scenario == SELECT;
 }
 
 /* Calls that may never reach the kernel, and take none of virtual time then. */
 static int is_a_variable(enum scenario scenario)
 {
     return scenario >= UMASK && scenario <= GET_PDEATHSIG;
+}
+
+/* A child that ends in 20 ms, or has ended. */
+static void bear(enum scenario scenario)
+{
+    const struct timespec later = { 0, 20 * MILLISECOND };
+    siginfo_t info;
+    waited = fork();
+    if (!waited) {
+        if (scenario == WAIT4_WAITS)
+            nanosleep(&later, 0);
+        _exit(42);
+    }
+    if (scenario == WAIT4)
+        while (waitid(P_PID, waited, &info, WEXITED | WNOWAIT))
+            ;
 }
 
 static void set_up(enum scenario scenario)
@@ -401,6 +426,31 @@ static void set_up(enum scenario scenario)
         syscall(SYS_setresuid, -1L, 4321L, -1L);
         arguments_are(SYS_geteuid, 1, 2, 3, 4, 5);
         break;
+    case WAIT4:
+    case WAIT4_WAITS:
+        bear(scenario);
+        arguments_are(SYS_wait4, -1, (long)&left.tv_sec, 0, 0, 5);
+        break;
+#ifdef __x86_64__
+    case POLL: arguments_are(SYS_poll, (long)&polled, 1, 17, 4, 5); break;
+    case SELECT:
+        FD_ZERO(&watched);
+        FD_SET(ends[0], &watched);
+        interval[0] = (struct timeval) { 0, 17000 };
+        arguments_are(SYS_select, ends[0] + 1, (long)&watched, 0, 0, (long)interval);
+        break;
+    case GETDENTS:
+        lseek(directory, 0, SEEK_SET);
+        memset(records, 0, sizeof records);
+        arguments_are(SYS_getdents, directory, (long)records, sizeof records, 4, 5);
+        break;
+    case DUP2_SAME: arguments_are(SYS_dup2, ends[0], ends[0], 3, 4, 5); break;
+    case UTIMES:
+        interval[0] = (struct timeval) { 1234, 999999 };
+        interval[1] = (struct timeval) { 5678, 1 };
+        arguments_are(SYS_utimes, (long)"/tmp/injected", (long)interval, 3, 4, 5);
+        break;
+#endif
     case SIGRETURN:
         arguments_are(SYS_rt_sigreturn, 0, 0, 0, 0, 0);
         raise(SIGUSR2); /* its handler makes the frame */
@@ -431,6 +481,25 @@ static void look_at_stack(enum scenario scenario)
 #endif
     for (int i = REGISTERS * 8; i < REGISTERS * 8 + AROUND; i++)
         now.stack_kept &= low[i] == 0x5a;
+}
+
+/* What a call has left behind that is in no register: a number that is the same for the same. */
+static uint64_t traces(enum scenario scenario)
+{
+    uint64_t sum = left.tv_sec * 1000000000UL + left.tv_nsec;
+    if (scenario == SELECT)
+        sum = interval[0].tv_sec * 1000000UL + interval[0].tv_usec + (FD_ISSET(ends[0], &watched) ? 1UL << 40 : 0);
+    else if (scenario == GETDENTS)
+        for (size_t i = 0; i < sizeof records; i++)
+            sum = sum * 31 + records[i];
+    else if (scenario == UTIMES) {
+        struct stat stat;
+        lstat("/tmp/injected", &stat);
+        sum = stat.st_atim.tv_sec + stat.st_atim.tv_nsec + stat.st_mtim.tv_sec + stat.st_mtim.tv_nsec;
+        utimensat(AT_FDCWD, "/tmp/injected", 0, 0);
+        sum *= sum < 1UL << 31; /* not yet: the time of the last trial */
+    }
+    return sum;
 }
 
 static void trial(enum scenario scenario)
@@ -468,7 +537,12 @@ static void trial(enum scenario scenario)
         now.extra[0] = traps;
         now.extra[1] = trap_pcs;
     }
-    now.extra[2] = left.tv_sec * 1000000000UL + left.tv_nsec;
+    now.extra[2] = traces(scenario);
+    if (waited) {
+        now.out[RESULT] = now.out[RESULT] == (uint64_t)waited ? 1 : now.out[RESULT];
+        waitpid(waited, 0, 0);
+        waited = 0;
+    }
     if (scenario == GETEUID)
         syscall(SYS_setresuid, -1L, 0L, -1L);
     else if (scenario == UMASK)
@@ -511,13 +585,21 @@ int main(void)
     struct epoll_event in_pipe = { .events = EPOLLIN };
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, ends[0], &in_pipe))
         return 1;
-    for (int scenario = 0; scenario < SCENARIOS; scenario++)
+    directory = mkdir("/tmp/records", 0755) ? -1 : open("/tmp/records", O_DIRECTORY);
+    close(open("/tmp/records/file", O_CREAT | O_RDWR, 0644));
+    close(open("/tmp/injected", O_CREAT | O_RDWR, 0644));
+#ifdef __x86_64__
+    const int scenarios = SCENARIOS;
+#else
+    const int scenarios = POLL;
+#endif
+    for (int scenario = 0; scenario < scenarios; scenario++)
         for (unsigned m = 0; m < sizeof modes / sizeof *modes; m++) {
             mode = &modes[m];
             if (mode->asleep && !sleeps(scenario))
                 continue;
             now.mode = m;
-            for (now.step = 0; now.step < 60; now.step++) {
+            for (now.step = 0; now.step < 250; now.step++) {
                 trial(scenario);
                 if (!now.injected)
                     break;

@@ -55,7 +55,7 @@ SCENARIOS = (
     "ppoll that unblocks the signal", "rt_sigprocmask that blocks it", "rt_sigprocmask that unblocks it", "fork",
     "vfork", "rt_sigreturn", "getpid with a bit beyond 32", "getpid, single-stepped", "umask", "personality",
     "get_robust_list", "prctl(PR_GET_PDEATHSIG)", "open", "epoll_wait", "the old fork", "getcpu",
-    "geteuid",
+    "geteuid", "wait4", "wait4 that waits", "poll", "select", "getdents", "dup2 onto itself", "utimes",
 )  # fmt: skip
 MODES = (
     "a signal for the thread",

@@ -16,11 +16,23 @@ MACHINES = [(arch, variant) for arch in ARCHITECTURES for variant in ("redirect"
 MACHINES.remove(("aarch64", "user"))
 ANSWERED = {"getpid", "getpid with a bit beyond 32", "getpid, single-stepped", "getcpu", "geteuid"}
 """Calls that a data page answers."""
+OTHERWISE = {
+    ("x86_64", "poll", "stopped and continued while asleep"),  # ppoll goes on with what was left at the stop
+    ("x86_64", "poll", "a signal after being stopped asleep"),  # and begins anew if a signal finds it there
+    ("x86_64", "select", "a signal after being stopped asleep"),  # likewise
+    ("aarch64", "nanosleep", "stopped and continued while asleep"),  # x8 is not restart_syscall's number
+}
+"""What a call that is made by another does differently, as told in docs/hack3.md."""
 LOST = {"x86_64": {"rcx": 14, "r11": 3}, "aarch64": {}}
 """Registers that a `syscall` destroys: found destroyed at the instruction too, since the bounce began with one."""
 IN_THE_VDSO = 1
 each_machine = pytest.mark.parametrize(("arch", "variant"), MACHINES, ids=lambda value: value)
-CASES = [(arch, variant, scenario) for arch, variant in MACHINES for scenario in SCENARIOS] + [
+OLD_CALLS = {"poll", "select", "getdents", "dup2 onto itself", "utimes"}
+"""Calls that AArch64 never had."""
+CASES = [
+    (arch, variant, scenario) for arch, variant in MACHINES for scenario in SCENARIOS
+    if arch == "x86_64" or scenario not in OLD_CALLS
+] + [
     (arch, variant, scenario) for arch in ARCHITECTURES for variant in VDSO_DATA for scenario in SCENARIOS
     if scenario in ANSWERED  # the others are made as under userspace
 ]  # fmt: skip
@@ -77,7 +89,7 @@ def test_a_signal_before_every_instruction(arch: str, variant: str, scenario: st
     assert "leaving" in places or not answered
     assert sum(len(observation.seen) for observation in bounced[scenario, MODES[0]]) >= len(places)
     for mode in MODES:
-        if (scenario, mode) not in bare:
+        if (scenario, mode) not in bare or (variant == "userspace" and (arch, scenario, mode) in OTHERWISE):
             continue
         wanted = by_place(bare[scenario, mode])
         for observation in bounced[scenario, mode]:

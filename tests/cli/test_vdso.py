@@ -66,7 +66,7 @@ def test_show() -> None:
         "LINUX_2.6     __vdso_clock_gettime (also clock_gettime)",
         "-- a bounce begins here (redirect)",
         "-- the call is made as the program made it",
-        "-- the call that was made in its place comes back here",
+        "-- a call that was made in its place comes back here",
         "-- unwind: cfa=*(sp+8) x17=*(sp+16) pc=*(sp+16) x8=*(sp)",
         "-- unwind: cfa=*(rsp+8) rip=*(rsp+16) rax=*(rsp) rcx=undefined r11=undefined",
         "iretq                                     ; rip, rflags and rsp at once",

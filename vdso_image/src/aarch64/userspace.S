@@ -1,6 +1,7 @@
 // The handler that serves calls in user space (docs/hack3.md): the frame is at sp, and from sp + 32 on there is room.
-// All calls that are served go the same way: four arguments are saved there, a routine leaves the result in x0, and
-// userspace_done goes back by the number-less return. Of registers a routine may change x8 and x0 to x3.
+// All calls that are served go the same way: the arguments are saved there, a routine leaves the result in x0, and
+// userspace_done goes back by the number-less return. Of registers a routine may change x8 and x0 to x3, one of the
+// glue x4 and x5 too. From sp + 88 on there are 32 bytes for what a call of the glue tells.
 //
 // Before its result is final a routine must only do what may be done again: a signal, or the loss of the CPU, puts the
 // task back at the program's instruction. From its last store on a signal finds the bounce over.
@@ -14,6 +15,7 @@
     b.hi userspace_plain            // the call as it is
     stp x0, x1, [sp, #32]           // what a routine may change
     stp x2, x3, [sp, #48]           // likewise
+    stp x4, x5, [sp, #64]           // likewise
     .rewind x0=32 x1=40 x2=48 x3=56
     .cfi + x0=*(sp+32) x1=*(sp+40) x2=*(sp+48) x3=*(sp+56)
     adr x3, routines                // two bytes for each number
@@ -136,6 +138,113 @@ serve_set_timerslack:
     mov x0, #0                      // the result
     str x1, [x8, #VTASK_TIMER_SLACK_NS] // in ns
     .finish x1=40 x2=48 x3=56
+    b userspace_done                // the result is there
+
+// Glue: calls that others can make. Up to that call nothing is done that may not be done again. A bad pointer is
+// EFAULT.
+    .rewind x0=32 x1=40 x2=48 x3=56 x4=64 x5=72 fault=glue_fault
+    .cfi + x4=*(sp+64) x5=*(sp+72)
+    .glue
+
+glue_wait4:
+    mov w4, #0xb                    // WNOHANG, WUNTRACED, WCONTINUED
+    movk w4, #0xe000, lsl #16       // __WNOTHREAD, __WALL, __WCLONE
+    bic w4, w2, w4                  // options that waitid alone has
+    cbnz w4, glue_inval             // EINVAL
+    mov x4, x3                      // rusage
+    orr w3, w2, #4                  // WEXITED
+    add x2, sp, #88                 // siginfo
+    mov w1, w0                      // whose child
+    mov x0, #0                      // P_ALL
+    cmn w1, #1                      // any?
+    b.eq wait4_call                 // yes
+    mov x0, #1                      // P_PID
+    cmp w1, #0                      // a process?
+    b.gt wait4_call                 // yes
+    mov x0, #2                      // P_PGID: 0 is the caller's own
+    negs w1, w1                     // or that of this number
+    b.vs glue_srch                  // which has no opposite
+wait4_call:
+    mov x8, #NR_waitid              // the newer call
+    svc #0                          // from here on there is no way back
+    .returns
+    .tail fault=tail_fault
+    cbnz x0, tail_done              // an error
+    ldr w0, [sp, #104]              // si_pid: the child, and the result
+    ldr x1, [sp, #40]               // where its status is wanted
+    cbz w0, tail_done               // there is none: WNOHANG
+    cbz x1, tail_done               // it is not wanted
+    ldr w2, [sp, #112]              // si_status
+    ldr w3, [sp, #96]               // si_code
+    cmp w3, #6                      // CLD_CONTINUED
+    b.eq wait4_continued            // a number of its own
+    cmp w3, #3                      // CLD_DUMPED
+    b.eq wait4_dumped               // a signal and a bit
+    cmp w3, #2                      // CLD_KILLED
+    b.eq wait4_status               // the signal
+    lsl w2, w2, #8                  // how it exited, or by what it stopped
+    cmp w3, #1                      // CLD_EXITED
+    b.eq wait4_status               // this is all
+    orr w2, w2, #0x7f               // stopped
+    b wait4_status                  // this is all
+wait4_continued:
+    mov w2, #0xffff                 // that
+    b wait4_status                  // this is all
+wait4_dumped:
+    orr w2, w2, #0x80               // with a core
+wait4_status:
+    str w2, [x1]                    // *wstatus
+tail_done:
+    .finish x1=40 x2=48 x3=56 x4=64 x5=72
+    b glue_returns                  // the result is there
+    .tail
+tail_fault:
+    mov x0, #-14                    // EFAULT, though the call has been made
+    b tail_done                     // the result is there
+
+    .rewind x0=32 x1=40 x2=48 x3=56 x4=64 x5=72
+glue_fault:
+    mov x0, #-14                    // EFAULT
+    .finish x1=40 x2=48 x3=56 x4=64 x5=72
+    b glue_refuses                  // the result is there
+    .rewind x0=32 x1=40 x2=48 x3=56 x4=64 x5=72
+glue_inval:
+    mov x0, #-22                    // EINVAL
+    .finish x1=40 x2=48 x3=56 x4=64 x5=72
+    b glue_refuses                  // the result is there
+    .rewind x0=32 x1=40 x2=48 x3=56 x4=64 x5=72
+glue_badf:
+    mov x0, #-9                     // EBADF
+    .finish x1=40 x2=48 x3=56 x4=64 x5=72
+    b glue_refuses                  // the result is there
+    .rewind x0=32 x1=40 x2=48 x3=56 x4=64 x5=72
+glue_srch:
+    mov x0, #-3                     // ESRCH
+    .finish x1=40 x2=48 x3=56 x4=64 x5=72
+    b glue_refuses                  // the result is there
+    .rewind x0=32 x1=40 x2=48 x3=56 x4=64 x5=72 fault=glue_fault
+glue_call:
+    svc #0                          // not flagged: it comes back
+    .returns
+    .finish x1=40 x2=48 x3=56 x4=64 x5=72
+glue_returns:
+    ldr x1, [sp, #40]               // the program's again
+    ldp x2, x3, [sp, #48]           // likewise
+    ldp x4, x5, [sp, #64]           // likewise
+    .finish
+    .cfi cfa=*(sp+8) x17=*(sp+16) pc=*(sp+16) x8=*(sp)
+    mov w8, #NO_CALL                // a number that stands for no call at all
+    svc #0                          // the frame is taken off, and x0 stays
+    .untimed
+    brk #BROKEN                     // nothing comes back here
+
+// No call was made.
+    .finish x1=40 x2=48 x3=56 x4=64 x5=72
+    .cfi cfa=*(sp+8) x17=*(sp+16) pc=*(sp+16) x8=*(sp) x1=*(sp+40) x2=*(sp+48) x3=*(sp+56) x4=*(sp+64) x5=*(sp+72)
+glue_refuses:
+    ldp x4, x5, [sp, #64]           // the program's again
+    .finish x1=40 x2=48 x3=56
+    .cfi cfa=*(sp+8) x17=*(sp+16) pc=*(sp+16) x8=*(sp) x0=*(sp+32) x1=*(sp+40) x2=*(sp+48) x3=*(sp+56)
 
 // x0 is the result.
 userspace_done:
@@ -151,3 +260,4 @@ userspace_done:
     .endfunc
 
     .routines routines
+    .zeros empty_string 1
