@@ -5,7 +5,9 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from kernel_model.abi.errno import ERESTART_RESTARTBLOCK, ERESTARTSYS
 from kernel_model.events import Bounced, Event, Execve, SignalDelivered, SyscallEnter, SyscallExit
+from kernel_model.ns.pid import find_vpid
 from kernel_model.syscalls.table import declared, names
 from kernel_model.timekeeping import VIRTUAL_ENTRY_NS
 from kernel_model.types import PAGE_SIZE, U64_MASK
@@ -32,6 +34,7 @@ _R: Final = 1
 _INPUTS: Final = frozenset(("path", "string", "inbuf", "iovec", "argv", "ptr"))
 _CLONES: Final = frozenset(("clone", "clone3", "fork", "vfork"))
 _MAX_ARGUMENTS: Final = 6
+_RESTART: Final = "restart_syscall"
 
 
 class State(NamedTuple):
@@ -123,6 +126,8 @@ class Recorder:
         self._rows = names(kernel.arch.NAME)
         self._arguments: dict[int, tuple[int, list[tuple[int, bool]]]] = {}
         self._handlers = handlers
+        self._interrupted: dict[int, tuple[int, str]] = {}
+        """Number and name of the call of each task that was to be restarted last."""
 
     def __call__(self, event: Event) -> None:
         """One event."""
@@ -185,8 +190,10 @@ class Recorder:
         registers are not the program's yet, or not to be compared. `registers`: the program's, if not the CPU's.
         """
         pid = event.task.pid
+        if self._scratch_bytes:
+            event = self._as_served(event)
         if event.name in _CLONES and event.result is not None and event.result > 0:
-            self._inherited[event.result] = self._cloning[pid]
+            self._inherited[find_vpid(event.task, event.result)] = self._cloning[pid]
         count, _ = self._arguments_of(event.number)
         index = self._next(pid, Call(event.name, args if self._deep else args[:count], event.result))
         if not settled:
@@ -199,6 +206,20 @@ class Recorder:
             self._unfinished.setdefault(pid, []).append((index, event))
             return
         self._finish(index, event, self._cpu.read_gregs_bytes(), gregs[self._arch.SP_INDEX])
+
+    def _as_served(self, event: SyscallExit) -> SyscallExit:
+        """The end of a call, as it is also seen where another call is made in its place.
+
+        That one may have another way to be restarted, which is the kernel's own affair.
+        """
+        pid = event.task.pid
+        if event.name == _RESTART and pid in self._interrupted:
+            number, name = self._interrupted[pid]
+            event = event._replace(number=number, name=name)
+        if event.result is not None and -ERESTART_RESTARTBLOCK <= event.result <= -ERESTARTSYS:
+            self._interrupted[pid] = (event.number, event.name)
+            event = event._replace(result=-ERESTARTSYS)
+        return event
 
     def before(self, pc: int) -> None:
         """An instruction of the handlers is about to be executed: is it one that ends a bounce?"""

@@ -28,6 +28,7 @@ from kernel_model.events import (
     SyscallExit,
     TaskExited,
 )
+from kernel_model.ns.pid import find_vpid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -395,4 +396,4 @@ class Session:
             if task is not self.kernel.current or not mm.vdso <= self.pc < mm.vdso_end:
                 bounce.phase = "returned"
         if event.name in _MAKES_TASKS and event.result is not None and event.result > 0:
-            self._reader.tell(NewTask(task, event.result))
+            self._reader.tell(NewTask(task, find_vpid(task, event.result)))

@@ -63,6 +63,8 @@ EXPLAINED = {
     ("file/stat", "stack"): MEMORY_USE,
     ("ident/limits", "stack"): MEMORY_USE,
     ("ident/limits", "buffers"): MEMORY_USE,
+    ("ns/pid", "buffers"): MEMORY_USE,
+    ("ns/unshare", "flags"): UNINITIALISED,
     ("seccomp/actions", "buffers"): MEMORY_USE,
     ("seccomp/actions", "registers"): KILLED,
     ("seccomp/actions", "stack"): CALL_ADDR,
@@ -103,7 +105,7 @@ SERVED_EXPLAINED = {
     ("tasks/cpus", "registers"): GONE,
 }
 """And with data pages, or the handler that serves calls."""
-SERVED_MAPS = {"vdso/mapping", "vdso/pages", "vdso/parse_vdso", "vdso/restorer"}
+SERVED_MAPS = {"ns/time", "vdso/mapping", "vdso/pages", "vdso/parse_vdso", "vdso/restorer"}
 """They read /proc/self/maps piece by piece, and keep what they have read."""
 IN_THE_VDSO = "past its own call a handler is part of the program: what looks at the interrupted PC and SP sees it"
 INHERITED = "a child of fork has its parent's stack, with what frames of the parent's left there"
@@ -117,6 +119,7 @@ EXPLAINED_FOR = {
     ("signal/landing", "bounce:user"): IN_THE_VDSO,
     ("tasks/bombs", "bounce:user"): INHERITED,
     ("file/proc", "bounce:task-page"): MAPS,
+    ("ns/time", "bounce:task-page"): MAPS,
     ("vdso/mapping", "bounce:task-page"): MAPS,
     ("vdso/pages", "bounce:task-page"): MAPS,
     ("vdso/parse_vdso", "bounce:task-page"): MAPS,

@@ -20,7 +20,7 @@ static pid_t spawn(uint64_t flags, pid_t *set_tid, int levels)
 {
     struct args args = { .flags = flags, .exit_signal = SIGCHLD, .set_tid = (uintptr_t)set_tid, .set_tid_size = levels };
     fflush(stdout);
-    return syscall(SYS_clone3, &args, sizeof args);
+    return syscall(SYS_clone3, &args, sizeof args, 0L, 0L, 0L, 0L);
 }
 
 /* The exit status, or minus the signal. */

@@ -68,7 +68,7 @@ static pid_t spawn(uint64_t flags)
 {
     uint64_t args[11] = { flags, 0, 0, 0, SIGCHLD };
     fflush(stdout);
-    return syscall(SYS_clone3, args, sizeof args);
+    return syscall(SYS_clone3, args, sizeof args, 0L, 0L, 0L, 0L);
 }
 
 static int reap(pid_t pid)
