@@ -122,6 +122,8 @@ def binary_path(guest: Guest) -> Path:
     key = "\0".join((guest.target, *guest.flags)).encode()
     headers = b"".join(header.read_bytes() for header in sorted(guest.source.parent.glob("*.h")))
     source = guest.source.read_bytes()
+    for other in re.findall(rb'^#include "(\.\./[^"]+\.h)"', source, re.MULTILINE):
+        headers += (guest.source.parent / other.decode()).read_bytes()
     if b"hack1/hack1.c" in source:
         headers += b"".join(path.read_bytes() for path in sorted(LIBRARY.glob("*.[ch]")))
     if guest.library:

@@ -12,7 +12,7 @@ import importlib.util
 import os
 import struct
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 UC_ARCH_ARM64: Final = 2
@@ -46,7 +46,6 @@ UC_CTL_TLB_TYPE: Final = 12
 UC_TLB_VIRTUAL: Final = 1
 _UC_CTL_IO_WRITE: Final = 1
 
-HookCallback = Callable[..., Any]
 INTR_CALLBACK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
 INSN_CALLBACK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 CODE_CALLBACK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)

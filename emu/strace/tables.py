@@ -81,8 +81,3 @@ def enum(name: str, number: int) -> str:
     table = all_tables()[name]
     known = table.by_value.get(number)
     return known if known else f"{number & 0xFFFFFFFF:#x} /* {table.unknown} */"
-
-
-def value_of(name: str, word: str) -> int:
-    """The number of a constant by its name."""
-    return next(c.value for c in all_tables()[name].constants if c.name == word)

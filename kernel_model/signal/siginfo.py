@@ -16,8 +16,6 @@ _WHOLE: Final = {
     ("call_addr", 3): struct.Struct("<iii4xQiI96x"),
 }  # fmt: skip
 """By the first field and their number, the whole structure of kill(2) and tgkill(2), of a fault, and of SIGSYS."""
-_OF_CALL: Final = struct.Struct("<iii4xQiI96x")
-"""The whole structure of SIGSYS for a call that is not made."""
 _FIELDS: Final = {
     "pid": struct.Struct("<i"), "uid": struct.Struct("<I"), "value": struct.Struct("<q"),
     "status": struct.Struct("<i"), "utime": struct.Struct("<q"), "stime": struct.Struct("<q"),
@@ -40,8 +38,6 @@ def pack(info: SigInfo) -> bytes:
         whole = _WHOLE.get((fields[0][0], len(fields)))
         if whole is not None:
             return whole.pack(info.signo, info.errno, info.code, *[value for _, value in fields])
-    if len(fields) == 3 and fields[0][0] == "call_addr":
-        return _OF_CALL.pack(info.signo, info.errno, info.code, fields[0][1], fields[1][1], fields[2][1])
     data = bytearray(SIGINFO_BYTES)
     _HEAD.pack_into(data, 0, info.signo, info.errno, info.code)
     for name, value in fields:

@@ -74,8 +74,6 @@ PselectMask = Annotated[UserPtr, Param("ptr", "struct", "pselect6_sigmask")]
 Argv = Annotated[UserPtr, Param("ptr", "argv")]
 ExecveatFlags = Annotated[int, Param("int", "flags", "at")]
 RseqFlags = Annotated[int, Param("int", "flags", "rseq")]
-UHex = Annotated[int, Param("uint", "hex")]
-ExitStatus = Annotated[int, Param("int", "dec")]
 
 # -- time --------------------------------------------------------------------------------------------------
 Timespec = Annotated[UserPtr, Param("ptr", "struct", "timespec")]

@@ -1,13 +1,9 @@
 /* Signal frames that a handler has changed, or made up, and what rt_sigreturn makes of them: refused with SIGSEGV, put
  * right, or taken as they are.  Every case runs in a child.
  * arch/arm64/kernel/signal.c:restore_sigframe(), parse_user_sigframe(), valid_user_regs() */
-#include "guest.h"
-#include <sys/wait.h>
-#include <ucontext.h>
+#include "forged.h"
 
 #define RECORDS_BYTES 4096
-static char alternate[65536];
-static ucontext_t *context;
 static siginfo_t *frame;
 
 static void on_fault(int signal, siginfo_t *info, void *at)
@@ -19,8 +15,6 @@ static void on_fault(int signal, siginfo_t *info, void *at)
     (void)!write(1, text, (size_t)count);
     _exit(0);
 }
-
-static void (*change)(void);
 
 static void on_signal(int signal, siginfo_t *info, void *at)
 {
@@ -117,7 +111,7 @@ static void from_zeros(void)
     return_from(zeros + 1024);
 }
 
-static const struct { const char *name; void (*change)(void); } cases[] = {
+static const struct forgery cases[] = {
 #define CASE(name) { #name, name }
     CASE(nothing), CASE(el1), CASE(el1_with_el0s_sp), CASE(sp_of_el1), CASE(aarch32), CASE(aarch32_user_thumb),
     CASE(masked_d), CASE(masked_a), CASE(masked_i), CASE(masked_f), CASE(reserved_bits), CASE(flags_only),
@@ -160,20 +154,5 @@ static void run_case(void)
 
 int main(void)
 {
-    guest_start();
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        int status;
-        printf("%s: ", cases[i].name);
-        fflush(stdout);
-        pid_t child = fork();
-        if (!child) {
-            change = cases[i].change;
-            run_case();
-        }
-        waitpid(child, &status, 0);
-        if (WIFSIGNALED(status))
-            printf("killed by %d", WTERMSIG(status));
-        puts("");
-    }
-    return guest_end();
+    return forge_all(cases, sizeof cases / sizeof *cases, run_case);
 }

@@ -1,29 +1,26 @@
 /* Signal frames that a handler has changed, or made up, and what rt_sigreturn makes of them: refused with SIGSEGV, put
  * right, or taken as they are.  Every case runs in a child.
  * arch/x86/kernel/signal_64.c:sys_rt_sigreturn(), arch/x86/kernel/fpu/signal.c:fpu__restore_sig() */
-#include "guest.h"
-#include <sys/wait.h>
-#include <ucontext.h>
+#include "forged.h"
 
 #define IP REG_RIP
-static char alternate[65536];
-static ucontext_t *context;
 
 static int call_faults;
 
 static void on_fault(int signal, siginfo_t *info, void *at)
 {
     ucontext_t *fault = at;
+    long address = (long)info->si_addr;
     char text[120];
+    if (signal == SIGTRAP && address == fault->uc_mcontext.gregs[REG_RIP])
+        address = -1;                                           /* where that is the compiler decides */
     int count = call_faults ? snprintf(text, sizeof text, "signal %d", signal)
                             : snprintf(text, sizeof text, "signal %d code %d address %lx trap %lld error %lld", signal,
-                                       info->si_code, (long)info->si_addr, fault->uc_mcontext.gregs[REG_TRAPNO],
+                                       info->si_code, address, fault->uc_mcontext.gregs[REG_TRAPNO],
                                        fault->uc_mcontext.gregs[REG_ERR]);
     (void)!write(1, text, (size_t)count);
     _exit(0);
 }
-
-static void (*change)(void);
 
 static void on_signal(int signal, siginfo_t *info, void *at)
 {
@@ -108,7 +105,7 @@ static void from_an_odd_address(void)
     return_from(copy + 1025);
 }
 
-static const struct { const char *name; void (*change)(void); } cases[] = {
+static const struct forgery cases[] = {
 #define CASE(name) { #name, name }
     CASE(nothing), CASE(no_fpstate), CASE(bad_fpstate), CASE(wild_fpstate), CASE(odd_fpstate), CASE(bad_magic1),
     CASE(bad_magic2), CASE(big_extended_size), CASE(reserved_mxcsr), CASE(rip_beyond), CASE(rip_of_kernel),
@@ -153,20 +150,5 @@ static void run_case(void)
 
 int main(void)
 {
-    guest_start();
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        int status;
-        printf("%s: ", cases[i].name);
-        fflush(stdout);
-        pid_t child = fork();
-        if (!child) {
-            change = cases[i].change;
-            run_case();
-        }
-        waitpid(child, &status, 0);
-        if (WIFSIGNALED(status))
-            printf("killed by %d", WTERMSIG(status));
-        puts("");
-    }
-    return guest_end();
+    return forge_all(cases, sizeof cases / sizeof *cases, run_case);
 }
