@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from kernel_model.fs.file import FilesStruct
     from kernel_model.kernel import Kernel
     from kernel_model.mm.mm import MemoryMap
+    from kernel_model.ns.nsproxy import NsProxy
+    from kernel_model.ns.pid import PidNamespace
     from kernel_model.sched import BlockedCall
     from kernel_model.seccomp.filter import Seccomp
     from kernel_model.signal.rewind import HeldSignal
@@ -145,23 +147,23 @@ class Task:
         """Its own page of variables (`kernel_model.user_pages`)."""
         self.pid = pid
         self.tgid = tgid
-        self.nsproxy = kernel.init_nsproxy
-        self.pid_ns = kernel.init_pid_ns
+        self.nsproxy: NsProxy = kernel.init_nsproxy
+        self.pid_ns: PidNamespace = kernel.init_pid_ns
         """Whose numbers it sees (task_active_pid_ns())."""
         self.pid_vnr = pid
         """What it is there itself; `tgid_vnr` likewise."""
         self.tgid_vnr = tgid
         self.mm = mm
         self.files = files
-        self.fs = fs
+        self.fs: FsStruct = fs
         self.cred = cred
         self.ucounts = alloc_ucounts(kernel, cred.uid)
         self.sighand = sighand
-        self.signal = signal
-        self.comm = b""
+        self.signal: SignalStruct = signal
+        self.comm: bytes = b""
         self.exe: Path | None = None
         self.argv: list[bytes] = []
-        self.auxv = b""
+        self.auxv: bytes = b""
         """The auxiliary vector as it stands on the stack, for /proc/self/auxv."""
         self.blocked = 0
         """Signal mask: bit n-1 stands for signal n."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi import errno
@@ -29,6 +31,15 @@ NS_GET_PID_FROM_PIDNS: Final = 0x8004_B706
 NS_GET_TGID_FROM_PIDNS: Final = 0x8004_B707
 NS_GET_PID_IN_PIDNS: Final = 0x8004_B708
 NS_GET_TGID_IN_PIDNS: Final = 0x8004_B709
+# include/uapi/linux/pidfd.h
+_OF_PIDFD: Final[dict[int, Callable[[Task], Namespace]]] = {
+    0xFF05: attrgetter("pid_ns"),  # PIDFD_GET_PID_NAMESPACE
+    0xFF06: attrgetter("nsproxy.pid_ns_for_children"),
+    0xFF07: attrgetter("nsproxy.time_ns"),
+    0xFF08: attrgetter("nsproxy.time_ns_for_children"),
+    0xFF0A: attrgetter("nsproxy.uts_ns"),
+}
+_ABSENT_OF_PIDFD: Final = frozenset((0xFF01, 0xFF02, 0xFF03, 0xFF04, 0xFF09))
 _TRANSLATIONS: Final = frozenset(
     (NS_GET_PID_FROM_PIDNS, NS_GET_TGID_FROM_PIDNS, NS_GET_PID_IN_PIDNS, NS_GET_TGID_IN_PIDNS)
 )
@@ -121,3 +132,21 @@ def open_namespace(task: Task, ns: Namespace) -> int:
     """A new descriptor of it (open_related_ns())."""
     path = ns_path(task.kernel, ns)
     return install(task, path.inode.open(path, O_RDONLY, task), O_CLOEXEC)
+
+
+def open_of_pidfd(task: Task, target: Task | None, cmd: int, arg: int) -> int:
+    """PIDFD_GET_*_NAMESPACE: ESRCH, EINVAL, EACCES; EOPNOTSUPP for a kind that there is not."""
+    if cmd not in _OF_PIDFD and cmd not in _ABSENT_OF_PIDFD:
+        raise SyscallError(errno.ENOTTY)
+    if target is None:
+        raise SyscallError(errno.ESRCH)
+    if arg:
+        raise SyscallError(errno.EINVAL)
+    if target.exit_code is not None:
+        raise SyscallError(errno.ESRCH)
+    from kernel_model.fs.procfs_task import need_look
+
+    need_look(task, target)
+    if cmd in _ABSENT_OF_PIDFD:
+        raise SyscallError(errno.EOPNOTSUPP)
+    return open_namespace(task, _OF_PIDFD[cmd](target))

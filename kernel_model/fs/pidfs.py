@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PIDFD_NONBLOCK: Final = O_NONBLOCK
 PIDFD_THREAD: Final = O_EXCL
+_PIDFS_IOCTL_MAGIC: Final = 0xFF
 
 
 class PidStruct:
@@ -65,6 +66,14 @@ class PidFile(File):
     def poll_queues(self) -> tuple[WaitQueue, ...]:
         """Woken at its end, and when it has been waited for."""
         return (self.pid_struct.wait_pidfd,)
+
+    def ioctl(self, task: Task, cmd: int, arg: int) -> int:
+        """PIDFD_GET_*_NAMESPACE: a descriptor of a namespace of the process's (fs/pidfs.c:pidfd_ioctl())."""
+        if cmd >> 8 != _PIDFS_IOCTL_MAGIC:
+            return super().ioctl(task, cmd, arg)
+        from kernel_model.fs.nsfs import open_of_pidfd
+
+        return open_of_pidfd(task, self.target(), cmd, arg)
 
     def show_fdinfo(self, task: Task) -> bytes:
         """pidfd_show_fdinfo()."""

@@ -29,7 +29,7 @@ _SIGNO: Final = Struct("<i")
 _SIGNAL_THREAD, _SIGNAL_THREAD_GROUP, _SIGNAL_PROCESS_GROUP = 1, 2, 4
 
 
-# QUIRK: A pidfd knows no ioctl: PIDFD_GET_INFO and those for namespaces fail with ENOTTY.
+# QUIRK: Of a pidfd's ioctls there are those for namespaces: PIDFD_GET_INFO fails with ENOTTY.
 @syscall(returns="fd")
 def sys_pidfd_open(task: Task, pid: Pid, flags: PidfdFlags) -> int:
     """pidfd_open(2); ENOENT for a thread that leads no process unless PIDFD_THREAD is given."""

@@ -12,6 +12,8 @@
 #ifndef CLONE_NEWTIME
 #define CLONE_NEWTIME 0x80
 #endif
+#define PIDFD_GET_PID_NAMESPACE 0xff05
+#define PIDFD_GET_TIME_NAMESPACE 0xff07
 #define NS_GET_USERNS 0xb701
 #define NS_GET_PARENT 0xb702
 #define NS_GET_NSTYPE 0xb703
@@ -201,6 +203,15 @@ static void enter_pid(void)
     }
     WANT(reap(child), 6);
     CHECK(read(say[0], &byte, 1) == 1 && byte == 'y');
+    int of_init = ioctl(pidfd, PIDFD_GET_PID_NAMESPACE, 0), of_time = ioctl(pidfd, PIDFD_GET_TIME_NAMESPACE, 0);
+    WANT(fstat(of_init, &st), 0);
+    CHECK(st.st_ino == number(init, "pid"));
+    WANT(fstat(of_time, &st), 0);
+    CHECK(st.st_ino == number(init, "time"));
+    FAILS(ioctl(pidfd, PIDFD_GET_PID_NAMESPACE, 1), EINVAL);
+    FAILS(ioctl(pidfd, 0xff40, 0), ENOTTY);
+    close(of_init);
+    close(of_time);
     FAILS(setns(pidfd, 0), EINVAL);
     FAILS(setns(pidfd, 1), EINVAL);
     WANT(setns(pidfd, CLONE_NEWPID | CLONE_NEWUTS), 0);
@@ -209,6 +220,7 @@ static void enter_pid(void)
     close(hold[1]); /* init goes, and all with it */
     CHECK(reap(init) != -1000);
     FAILS(setns(pidfd, CLONE_NEWPID), ESRCH);
+    FAILS(ioctl(pidfd, PIDFD_GET_PID_NAMESPACE, 0), ESRCH);
     WANT(setns(inner, CLONE_NEWPID), 0); /* what is open is there, but dead */
     FAILS(spawn(0), ENOMEM);
     WANT(setns(outer, 0), 0);
