@@ -1,5 +1,5 @@
 """Renew what the documents collect from the source: the quirks in README.md, docs/syscalls.md, and the layouts in
-docs/data-pages.md and docs/hack3.md.
+docs/data-pages.md and docs/hack3.md. And what else is made of the calls' declarations: the C header of libkernel.
 
 `make docs` runs it; a test compares.
 """
@@ -17,6 +17,7 @@ README = ROOT / "README.md"
 SYSCALLS = ROOT / "docs" / "syscalls.md"
 DATA_PAGES = ROOT / "docs" / "data-pages.md"
 HACK3 = ROOT / "docs" / "hack3.md"
+LIBKERNEL_HEADER = ROOT / "guests" / "libkernel" / "include" / "uabi" / "kernel.h"
 _QUIRK = re.compile(r"^\s*# QUIRK: (.*)$")
 
 
@@ -90,6 +91,9 @@ def main() -> None:
     SYSCALLS.write_text(syscalls())
     DATA_PAGES.write_text(data_pages())
     HACK3.write_text(hack3())
+    from vdso_image.libkernel import header
+
+    LIBKERNEL_HEADER.write_text(header())
 
 
 if __name__ == "__main__":

@@ -243,7 +243,9 @@ _READABLE_FLAGS = (
     "-static", "-nostdlib", "-O1", "-g0", "-std=gnu17", "-Wall", "-Wextra", "-Werror", "-fno-sanitize=all",
     "-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer", "-fasynchronous-unwind-tables",
 )  # fmt: skip
-DEMO_FLAGS = {"demo": FLAGS, "percpu": FLAGS, "getppid": _READABLE_FLAGS, "served": _READABLE_FLAGS}
+DEMO_FLAGS = {
+    "demo": FLAGS, "percpu": FLAGS, "getppid": _READABLE_FLAGS, "served": _READABLE_FLAGS, "newstyle": _READABLE_FLAGS,
+}  # fmt: skip
 
 
 def _sha256(path: Path) -> str:

@@ -66,8 +66,8 @@ class Bounced:
         self.symbols = {s.name: s["st_value"] for s in file.get_section_by_name(".symtab").iter_symbols()}
         self.loads = [(s["p_vaddr"], s.data()) for s in file.iter_segments() if s["p_type"] == "PT_LOAD"]
 
-    def _at_the_call(self, page: bool) -> tuple[Engine, int]:
-        """The CPU as the kernel leaves it for a handler, and where the program's SP was."""
+    def at_the_call(self) -> tuple[Engine, int]:
+        """The CPU at the program's call, and its SP."""
         arch = self.arch
         cpu = Engine(self.image)
         for address, data in self.loads:
@@ -79,7 +79,14 @@ class Bounced:
         cpu[SP[arch]] = STACK + STACK_BYTES - 512
         after = self.symbols["after"]
         cpu.uc.emu_start(self.symbols["main"], after - (4 if arch == "aarch64" else 2), count=100)
-        number, sp, flags = cpu[NUMBER[arch]], cpu[SP[arch]], cpu[FLAGS[arch]]
+        return cpu, cpu[SP[arch]]
+
+    def _bounced(self, page: bool) -> tuple[Engine, int]:
+        """The CPU as the kernel leaves it for a handler, and where the program's SP was."""
+        arch = self.arch
+        cpu, sp = self.at_the_call()
+        after = self.symbols["after"]
+        number, flags = cpu[NUMBER[arch]], cpu[FLAGS[arch]]
         frame = TASK_PAGE if page else (sp - RED_ZONE_BYTES - 32) & -16
         cpu.uc.mem_write(frame, pack("<4Q", number, sp, after, flags))
         if not page:
@@ -92,7 +99,7 @@ class Bounced:
 
     def core(self, stop: Stop) -> tuple[bytes, int]:
         """The core file of the task at `stop`, and where the program's SP was."""
-        cpu, sp = self._at_the_call(stop.frame == "p")
+        cpu, sp = self._bounced(stop.frame == "p")
         cpu.uc.emu_start(VDSO + stop.entry, VDSO + stop.pc, count=100)
         assert cpu[PC[self.arch]] == VDSO + stop.pc
         regions = {begin: end - begin + 1 for begin, end, _ in cpu.uc.mem_regions() if begin != engine.DATA}
