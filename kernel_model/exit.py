@@ -170,7 +170,8 @@ def _group_is_gone(task: Task) -> None:
             pgrps.add(child.signal.pgrp)
         # QUIRK: PR_SET_PDEATHSIG's signal comes when the parent's process ends, not when the thread does that forked.
         if child.pdeath_signal and child.exit_code is None:
-            send_signal(kernel, child, SigInfo(child.pdeath_signal), group=True)
+            sender = (("pid", pid_vnr(child, tgid)), ("uid", task.cred.uid))
+            send_signal(kernel, child, SigInfo(child.pdeath_signal, fields=sender), group=True)
         if child.exit_code is not None and not child.signal.threads:
             _tell_parent(child, child.exit_code)
     task.signal.children.clear()

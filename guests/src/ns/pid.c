@@ -297,6 +297,55 @@ static void sent(void)
     close(file);
 }
 
+/* The signal of a parent's death is from that parent, or from nobody that can be seen. */
+static void deaths(uint64_t flags)
+{
+    int told[2], ready[2];
+    char byte = 'x';
+    WANT(pipe(told), 0);
+    WANT(pipe(ready), 0);
+    pid_t parent = spawn(0, NULL, 0);
+    if (!parent) {
+        pid_t self = getpid_();
+        if (!spawn(flags, NULL, 0)) {
+            sigset_t set;
+            siginfo_t info;
+            sigemptyset(&set);
+            sigaddset(&set, SIGUSR1);
+            sigprocmask(SIG_BLOCK, &set, NULL);
+            prctl(PR_SET_PDEATHSIG, SIGUSR1);
+            write(ready[1], &byte, 1);
+            sigwaitinfo(&set, &info);
+            byte = info.si_pid == self ? 's' : info.si_pid ? '?' : '0';
+            write(told[1], &byte, 1);
+            _exit(0);
+        }
+        read(ready[0], &byte, 1);
+        _exit(0);
+    }
+    WANT(reap(parent), 0);
+    WANT(read(told[0], &byte, 1), 1);
+    CHECK(byte == (flags ? '0' : 's'));
+    close(ready[0]);
+    close(ready[1]);
+    parent = spawn(0, NULL, 0); /* and SIGKILL reaches the first of a namespace so */
+    if (!parent) {
+        if (!spawn(flags, NULL, 0)) {
+            close(told[0]);
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            write(told[1], &byte, 1);
+            for (;;)
+                pause();
+        }
+        read(told[0], &byte, 1);
+        _exit(0);
+    }
+    close(told[1]);
+    WANT(reap(parent), 0);
+    WANT(read(told[0], &byte, 1), 0);
+    close(told[0]);
+}
+
 static pid_t enter(int (*body)(void))
 {
     pid_t child = spawn(CLONE_NEWPID, NULL, 0);
@@ -338,5 +387,8 @@ int main(void)
     FAILS(spawn(CLONE_NEWPID | CLONE_THREAD | CLONE_SIGHAND | CLONE_VM, NULL, 0), EINVAL);
     WANT(pipe(up), 0);
     sent();
+    puts("-- a parent's death");
+    deaths(0);
+    deaths(CLONE_NEWPID);
     return guest_end();
 }
