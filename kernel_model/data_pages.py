@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 from kernel_model.events import BeganAgain
 from kernel_model.mm.pagecache import AddressSpace, AnonymousHost, SpecialMapping
 from kernel_model.mm.vma import VM_DONTCOPY, VM_DONTDUMP, VM_DONTEXPAND, VM_IO, VM_MAYREAD, VM_PFNMAP, VM_READ
-from kernel_model.types import PAGE_SHIFT, PAGE_SIZE, SyscallError, page_align_up
+from kernel_model.types import PAGE_SHIFT, PAGE_SIZE, U32_MASK, SyscallError, page_align_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -104,7 +104,10 @@ class DataPages:
         self._name = layout.mapping
         self._stride = stride = layout.stride_bytes
         self._pack = layout.struct.pack_into
-        self._values: Callable[[Task], tuple[Any, ...]] = attrgetter(*(_VALUES[name] for name in layout.names))
+        *names, version = layout.names
+        assert version == "version"
+        self._values: Callable[[Task], tuple[Any, ...]] = attrgetter(*(_VALUES[name] for name in names))
+        self._version = 0
         self.size_bytes = THREAD_PAGES << PAGE_SHIFT if per_thread else page_align_up(kernel.cpu_count * stride)
         self._frames: list[int] = []
 
@@ -218,7 +221,8 @@ class DataPages:
         else:
             place = self.size_bytes - (task.cpu + 1) * self._stride
             at = self._frames[place >> PAGE_SHIFT] + place % PAGE_SIZE
-        self._pack(self._kernel.frames.ram, at, *self._values(task))
+        self._version = self._version + 1 & U32_MASK
+        self._pack(self._kernel.frames.ram, at, *self._values(task), self._version)
 
     def watch_changed(self, task: Task) -> None:
         """What is done with the calls of `task` before they are made is another thing now (`Task.syscall_work`)."""

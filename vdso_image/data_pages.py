@@ -74,8 +74,9 @@ _TASK_FIELDS: Final = (
     Field("gid", "I", "getgid"),
     Field("egid", "I", "getegid"),
     Field("ppid", "i", "getppid"),
+    Field("version", "I", "another one whenever the struct was written, for a reader that reads again"),
 )
-"""The order of the slides' `struct vdso_per_cpu_data`."""
+"""The order of the slides' `struct vdso_per_cpu_data`; the last is not theirs."""
 ANSWERS: Final = {
     "getpid": "pid",
     "gettid": "tid",

@@ -1,14 +1,17 @@
 /* Two processes and one question: who am I? The parent asks the vDSO once (where it does not know, the kernel); the child
- * keeps CPU 0 busy meanwhile. To be stepped through with a page of data for each CPU (docs/data-pages.md). */
+ * keeps CPU 0 busy meanwhile. With an argument it asks the function that reads again. To be stepped through with a page
+ * of data for each CPU (docs/data-pages.md). */
 #define _GNU_SOURCE
 #include "../src/vdso/lookup.h"
 #include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
-int main(void)
+int main(int argc, char **argv)
 {
-    int (*told)(void) = (int (*)(void))vdso_function("__kernel_getpid");
+    (void)argv;
+    const char *name = argc > 1 ? "__kernel_getpid_retry" : "__kernel_getpid";
+    int (*told)(void) = (int (*)(void))vdso_function(name);
     int ready[2];
     char byte;
     if (!told)

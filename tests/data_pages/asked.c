@@ -1,4 +1,4 @@
-/* Each of the vDSO's eight functions is called again and again, and what it says is compared with what the kernel says.
+/* Each of the vDSO's functions that answer with one field is called again and again, and what it says is compared with what the kernel says.
  * Around each call are calls that nobody has, which tell a test what is to come and what came out. On the CPU that the
  * caller begins on another process runs, with other numbers. The caller is no process's first thread.
  *
@@ -15,12 +15,12 @@
 
 #define NEXT -1001   /* (function, trial) is about to be called */
 #define RESULT -1002 /* it was: 0 the right answer, 1 a wrong one */
-#define TRIALS 16    /* more than a function has instructions */
+#define TRIALS 24    /* more than a function has instructions */
 
 static const struct { const char *name; long number; } calls[] = {
     { "__kernel_getpid", SYS_getpid }, { "__kernel_gettid", SYS_gettid }, { "__kernel_getppid", SYS_getppid },
     { "__kernel_getuid", SYS_getuid }, { "__kernel_geteuid", SYS_geteuid }, { "__kernel_getgid", SYS_getgid },
-    { "__kernel_getegid", SYS_getegid },
+    { "__kernel_getegid", SYS_getegid }, { "__kernel_getpid_retry", SYS_getpid },
 };
 
 static void go_to(unsigned long mask)

@@ -14,10 +14,10 @@ READS_OFFSET = {"aarch64": 1, "x86_64": 3}
 """How many instructions it takes to know where the data are."""
 
 
-def step(arch: str, variant: str, commands: str) -> str:
+def step(arch: str, variant: str, commands: str, *arguments: str) -> str:
     """What is printed when these commands are given."""
     options = ["--seed", "1", "--cpus", "2", "--vdso-data", variant]
-    command = [*emulator()[:-1], "step", *options, str(DEMO / arch / "percpu")]
+    command = [*emulator()[:-1], "step", *options, str(DEMO / arch / "percpu"), *arguments]
     return subprocess.run(command, input=commands, capture_output=True, text=True, timeout=60, check=False).stdout
 
 
@@ -32,6 +32,18 @@ def test_moved_between_offset_and_data(arch: str, variant: str, right: int) -> N
     assert f"{check} = {right:#x}\n" in seen, seen
     assert f"the program exited with status {1 - right}\n" in seen
     assert (" had not read its data yet at __kernel_getpid+0x" in seen) == (variant == "percpu"), seen
+
+
+@pytest.mark.parametrize("places", [1, 3, 7])
+@pytest.mark.parametrize("arch", ARCHES)
+def test_who_reads_again_needs_no_help(arch: str, places: int) -> None:
+    check = f"{RESULT[arch]} == pid"
+    seen = step(
+        arch, "percpu-racy", f"break __kernel_getpid_retry\nc\ndelete all\nstep {places}\npreempt 1\nfinish\n"
+        f"print {check}\nc\n", "again",
+    )  # fmt: skip
+    assert f"{check} = 0x1\n" in seen, seen
+    assert "the program exited with status 0\n" in seen
 
 
 def test_what_preempt_refuses() -> None:

@@ -25,6 +25,7 @@ from kernel_model.signal.send import send_signal
 from kernel_model.signal.sighand import SigInfo
 from tests.bounce.injection import program
 from tests.trace.test_trace import records
+from tests.vdso.variants import built_image, edited
 from vdso_image.assemble import disassemble
 from vdso_image.image import ARCHITECTURES, load
 
@@ -34,15 +35,23 @@ if TYPE_CHECKING:
 
 NEXT, RESULT = (fd & 0xFFFF_FFFF for fd in (-1001, -1002))
 FUNCTIONS = ("getpid", "gettid", "getppid", "getuid", "geteuid", "getgid", "getegid")
+RETRY = "getpid_retry"
+"""It needs no help of the kernel's."""
+ASKED = (*FUNCTIONS, RETRY)
+TRIALS = 24
+"""Of `asked.c`."""
 ALL = set(FUNCTIONS)
 NEEDS_ROOT = {"getuid", "geteuid", "getgid", "getegid"}
 """What differs between two processes only if they may become other users."""
 
 
 class Trials:
-    """One run of `asked.c`. `how`: preempted | signalled | forked (in a signal's handler)."""
+    """One run of `asked.c`. `how`: preempted | signalled | forked (in a signal's handler).
 
-    def __init__(self, arch: str, variant: str, abi: str, how: str) -> None:
+    `back`: so many instructions after it was preempted a task is moved back to its first CPU; 0 for never.
+    """
+
+    def __init__(self, arch: str, variant: str, abi: str, how: str, back: int = 0) -> None:
         path = program(Path(__file__).parent / "asked.c", arch)
         argv = [b"asked", b"forks"] if how == "forked" else [b"asked"]
         self.machine = machine = Machine(
@@ -55,6 +64,8 @@ class Trials:
         self.kernel = machine.kernel
         self.kernel.sched.chooser = None  # turns come by age
         self.how = how
+        self._back = back
+        self._away = 0
         self.wrong: set[tuple[str, int]] = set()
         """(function, how many of its instructions had been executed)."""
         self.done: set[tuple[str, int]] = set()
@@ -67,8 +78,8 @@ class Trials:
         self.answers = 0
         self.kernel.events.subscribe(self._on_event)
         image, vdso = load(arch), machine.task.mm.vdso
-        places = [image.symbols[f"__kernel_{name}"] for name in FUNCTIONS]
-        self._watch = InstructionWatch(machine.cpu, self._before, vdso + min(places), vdso + max(places) + 64)
+        places = [image.symbols[f"__kernel_{name}"] for name in ASKED]
+        self._watch = InstructionWatch(machine.cpu, self._before, vdso + min(places), vdso + max(places) + 128)
 
     def run(self) -> None:
         """To the end of the guest."""
@@ -83,7 +94,7 @@ class Trials:
             fd, function, value = (argument & 0xFFFF_FFFF for argument in event.args[:3])
             if fd == NEXT:
                 self._asks = event.task
-                self._now = (FUNCTIONS[function], value)
+                self._now = (ASKED[function], value)
                 self._left = value
             elif fd == RESULT:
                 self._left = -1
@@ -93,7 +104,14 @@ class Trials:
 
     def _before(self, pc: int, size_bytes: int) -> None:
         task = self.kernel.current
-        if task is not self._asks or self._left < 0:
+        if task is not self._asks:
+            return
+        if self._away:
+            self._away -= 1
+            if not self._away:
+                move_to(task, 0)
+                self._watch.interrupt()
+        if self._left < 0:
             return
         if self._left:
             self._left -= 1
@@ -105,6 +123,7 @@ class Trials:
             send_signal(self.kernel, task, SigInfo(SIGUSR1, SI_TKILL, fields=(("pid", 1), ("uid", 0))))
         else:
             move_to(task, 1)
+            self._away = self._back
         self._watch.interrupt()
 
 
@@ -116,11 +135,12 @@ class TestRace:
     def test_no_answer_is_another_task_s(self, arch: str, abi: str, how: str, variant: str) -> None:
         trials = Trials(arch, variant, abi, how)
         trials.run()
-        assert {name for name, _ in trials.done} == ALL
-        assert len(trials.done) >= 3 * len(ALL)
-        assert trials.answers == len(ALL) * 16 + (len(trials.done) if how == "forked" else 0)
+        assert {name for name, _ in trials.done} == set(ASKED)
+        assert len(trials.done) >= 3 * len(ASKED)
+        assert trials.answers == len(ASKED) * TRIALS + (len(trials.done) if how == "forked" else 0)
         # a child that is made when the answer has been read gets its parent's, as after a call
-        read = {(name, max(place for of, place in trials.done if of == name)) for name in ALL}
+        last = {name: max(place for of, place in trials.done if of == name) for name in ASKED}
+        read = {*last.items(), (RETRY, last[RETRY] - 1), (RETRY, last[RETRY] - 2)}  # after its last load
         assert trials.wrong <= (read if how == "forked" else set())
 
     @pytest.mark.parametrize("how", ["preempted", "signalled"])
@@ -147,6 +167,33 @@ class TestRace:
         assert places[0] == set(range(first, last + 1))
         assert first > 0, "nothing has been read before the first instruction"
         assert ("getpid", last + 1) in trials.done, "after the data were read there is no race"
+
+
+@pytest.mark.parametrize("back", [0, 1, 2, 4, 6, 9])
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_who_reads_again_needs_no_help(arch: str, back: int) -> None:
+    """Though it may be back on the first CPU when it looks where its data are."""
+    trials = Trials(arch, "percpu-racy", "bare", "preempted", back)
+    trials.run()
+    assert {place for name, place in trials.done if name == RETRY} >= set(range(15))
+    assert RETRY not in {name for name, _ in trials.wrong}
+    assert trials.wrong or back == 1, "others get it wrong; unless the task executes nothing on the second CPU"
+
+
+@pytest.mark.parametrize("remark", ["no: it has been moved", "no: somebody else was there"])
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_who_reads_again_needs_both_comparisons(
+    arch: str, remark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of places alone, or of versions alone, lets a wrong answer pass, of who is moved, or there and back."""
+    image = built_image(arch, edited(arch, tmp_path, "task.S", rf"(jne|b\.ne) getpid_again +// {remark}", "nop // no"))
+    monkeypatch.setattr("emu.machine.load_vdso", lambda *_: image)
+    wrong: set[tuple[str, int]] = set()
+    for back in (0, 4, 6, 9):
+        trials = Trials(arch, "percpu-racy", "bare", "preempted", back)
+        trials.run()
+        wrong |= {(name, place) for name, place in trials.wrong if name == RETRY}
+    assert wrong
 
 
 @pytest.mark.parametrize("how", ["preempted", "signalled"])

@@ -39,7 +39,8 @@ LINUX_LIST = {
 LINUX_VERSION = {"aarch64": "LINUX_2.6.39", "x86_64": "LINUX_2.6"}
 OWN_LIST = {
     "__kernel_bounce", "__kernel_bounce_task_page", "__kernel_bounce_userspace", "__kernel_bounce_return",
-    "__kernel_bounce_return_task_page", "__kernel_syscall", "__kernel_getpid", "__kernel_gettid", "__kernel_getppid",
+    "__kernel_bounce_return_task_page", "__kernel_syscall", "__kernel_getpid", "__kernel_getpid_retry",
+    "__kernel_gettid", "__kernel_getppid",
     "__kernel_getuid", "__kernel_geteuid", "__kernel_getgid", "__kernel_getegid",
 }  # fmt: skip
 OWN_EXTRA = {

@@ -57,7 +57,7 @@ def test_sources_that_are_refused(text: str, message: str, tmp_path: Path) -> No
 @each_arch
 def test_every_instruction_has_a_remark_and_a_source_line_is_short(arch: str) -> None:
     assert all(insn.remark for insn in read_sources(arch).insns)
-    for path in (SOURCES / arch).glob("*.S"):
+    for path in (SOURCES / arch).rglob("*.*"):
         assert [line for line in path.read_text().splitlines() if len(line) > 120] == []
 
 

@@ -25,6 +25,35 @@
     .endfunc
     .endanswers
 
+// pid_t __kernel_getpid_retry(void): the same without the kernel's help. It finds out by itself whether the data were
+// this task's when they were read: the task was on the struct's CPU after the version was read, and nobody has written
+// there since.
+    .align 16
+    .func __kernel_getpid_retry UABI_1
+getpid_again:
+    mrs x1, tpidrro_el0             // where this task's data are, counted down from the [vvar] page
+    and x1, x1, #DATA_MASK          // what lies above belongs to others
+    cbz x1, getpid_retry_call       // nowhere
+    adr x2, vvar                    // the page
+    sub x2, x2, x1                  // the data: this task's, or another's by now
+    ldr w3, [x2, #DATA_VERSION]     // another number whenever they are another's
+    dmb ishld                       // what follows is read later
+    mrs x4, tpidrro_el0             // where this task's data are now
+    and x4, x4, #DATA_MASK          // likewise
+    cmp x4, x1                      // the same place?
+    b.ne getpid_again               // no: it has been moved
+    ldr w0, [x2, #DATA_PID]         // the answer, if it was the task's
+    dmb ishld                       // what follows is read later
+    ldr w4, [x2, #DATA_VERSION]     // the number once more
+    cmp w4, w3                      // the same?
+    b.ne getpid_again               // no: somebody else was there
+    ret                             // done without a call
+getpid_retry_call:
+    mov x8, #NR_getpid              // the kernel knows
+    svc #0                          // a real call
+    ret                             // with the kernel's answer
+    .endfunc
+
 // int __kernel_getcpu(unsigned *cpu, unsigned *node, void *unused): all may be null. Linux has no such function here.
     .align 16
     .func __kernel_getcpu UABI_1

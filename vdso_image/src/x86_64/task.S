@@ -27,6 +27,35 @@
     .endfunc
     .endanswers
 
+// pid_t __kernel_getpid_retry(void): the same without the kernel's help. It finds out by itself whether the data were
+// this task's when they were read: the task was on the struct's CPU after the version was read, and nobody has written
+// there since.
+    .align 16
+    .func __kernel_getpid_retry UABI_1
+    mov ecx, DATA_SELECTOR          // the descriptor whose limit tells where this task's data are
+getpid_again:
+    xor eax, eax                    // nowhere, if there is no such descriptor
+    lsl eax, ecx                    // counted down from the [vvar] page
+    and eax, DATA_MASK              // anywhere?
+    je getpid_retry_call            // no
+    lea rdx, [rip + vvar]           // the page
+    sub rdx, rax                    // the data: this task's, or another's by now
+    mov esi, dword ptr [rdx + DATA_VERSION] // another number whenever they are another's
+    xor edi, edi                    // as above
+    lsl edi, ecx                    // where this task's data are now
+    and edi, DATA_MASK              // likewise
+    cmp edi, eax                    // the same place?
+    jne getpid_again                // no: it has been moved
+    mov eax, dword ptr [rdx + DATA_PID] // the answer, if it was the task's
+    cmp dword ptr [rdx + DATA_VERSION], esi // the number once more: the same?
+    jne getpid_again                // no: somebody else was there
+    ret                             // done without a call
+getpid_retry_call:
+    mov eax, NR_getpid              // the kernel knows
+    syscall                         // a real call
+    ret                             // with the kernel's answer
+    .endfunc
+
 // long __vdso_getcpu(unsigned *cpu, unsigned *node, void *unused): all may be null
     .align 16
     .func __vdso_getcpu LINUX
