@@ -1,6 +1,7 @@
 // Calls whose child comes back on a stack of its own, or on its parent's while that waits. The return address is on the
 // stack: the child's has none, and what a vfork child leaves of its parent's is not to be relied on. So it is taken off
-// first and waits in r9, which the kernel keeps for both, and both go on there with SP as the C ABI has it after a return.
+// first and waits in r9, which the kernel keeps for both, and both go on there with SP as the C ABI has it
+// after a return.
 //
 // A row of unwind rules changes in the order that unwinders want: the old one holds for an instruction more.
 
