@@ -30,7 +30,7 @@ _VARIANTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "dispatch": _HANDLER_VARIANTS,
 }
 """Of each ABI: a word behind the colon to the option of `uabi-emu run` that it stands for."""
-_BOUNCE_OPTIONS: Final = ("bounce_check", "bounce_frame", "bounce_return", "bounce_set", "vdso")
+_BOUNCE_OPTIONS: Final = ("bounce_check", "bounce_frame", "bounce_return", "bounce_set")
 
 
 class Abi(NamedTuple):
@@ -43,6 +43,8 @@ class Abi(NamedTuple):
     def applied(self, given: dict[str, Any]) -> dict[str, Any]:
         """What its machine is made with: what the command line says, but for what it says itself."""
         others = [] if self.abi == "bounce" else [*_BOUNCE_OPTIONS]
+        if others and given["vdso"] != "libkernel":
+            others.append("vdso")
         others += ["handler"] if _VARIANTS[self.abi] is not _HANDLER_VARIANTS else []
         return given | dict.fromkeys(others) | self.options
 

@@ -76,7 +76,7 @@ class Meter:
                 self.costs[self._kernel.table.name(self._bounced[event.task.pid].number)].entries += 1
                 self._served(event.task)
         elif isinstance(event, Rewound):
-            if event.site == event.words[2]:  # behind its instruction: what is left of the way back has been done
+            if event.finished:
                 self._served(event.task)
         elif isinstance(event, SyscallExit):
             if self._handlers.hold(event.task.mm, self._machine.cpu.read_gregs()[self._kernel.arch.PC_INDEX]):
@@ -88,15 +88,17 @@ class Meter:
 
     def _call(self, event: SyscallEnter, popped: Bounced | None) -> None:
         """A real call, which a flagged number has ended the bounce `popped` for; None if it was made otherwise."""
-        name = event.name
         pid = event.task.pid
         self._silent.discard(pid)
+        bounced = popped
         if popped is None and self._handlers.hold(event.task.mm, event.pc - 1):
-            number = self._bounced[pid].number if pid in self._bounced else event.number
-            name = self._kernel.table.name(number)
-            self.costs[name].glue += number != event.number
-        elif popped is None:
+            bounced = self._bounced.get(pid)
+        name = event.name
+        if bounced is None:
             self.costs[name].direct += 1
+        elif event.number != bounced.number:
+            name = self._kernel.table.name(bounced.number)
+            self.costs[name].glue += 1
         self.costs[name].calls += 1
         self.costs[name].entries += 1
 

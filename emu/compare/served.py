@@ -6,7 +6,7 @@ as it sees itself: each call once, as it made it, with the result that it has wh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from emu.compare.handlers import ARGUMENTS
 from kernel_model.abi.errno import EINTR, ERESTART_RESTARTBLOCK, ERESTARTSYS
@@ -16,6 +16,7 @@ from kernel_model.events import (
     OomKilled,
     RedirectedReturn,
     Rewound,
+    SeccompVerdict,
     SignalDelivered,
     Stuck,
     SyscallEnter,
@@ -33,21 +34,21 @@ if TYPE_CHECKING:
 
     _Six = tuple[int, int, int, int, int, int]
 
-_RESTART: Final = "restart_syscall"
-
 
 class _Open:
     """A call that has bounced and is not over."""
 
-    __slots__ = ("args", "made", "name", "number", "result", "sp", "told")
+    __slots__ = ("args", "flagged", "made", "name", "number", "result", "sp", "told")
 
     def __init__(self, event: Bounced, name: str, args: _Six) -> None:
         self.number = event.number
         self.name = name
         self.args = args
         self.sp = event.words[1]
+        self.flagged = False
+        """The bounce has ended, and a call follows: the program's own, or another one that returns to the program."""
         self.made = False
-        """Another call has been made for it, or the same one without a flag."""
+        """Another call has been made for it."""
         self.result: int | None = None
         """What that has come to."""
         self.told = False
@@ -76,15 +77,16 @@ class Served:
             self._open[event.task.pid] = _Open(event, name, (a0, a1, a2, a3, a4, a5))
         elif isinstance(event, Stuck | OomKilled) or (call := self._open.get(event.task.pid)) is None:
             self._program(event)
+        elif call.flagged and not call.made and not isinstance(event, SyscallEnter | SyscallExit | SeccompVerdict):
+            del self._open[event.task.pid]  # it was no call after all, but a signal, or a filter's word
+            self._program(event)
         elif isinstance(event, RedirectedReturn):
             if self._handlers.end_without_call(event):
                 self._is_over(event.task, call, self._cpu.read_gregs(), entered=True)
             else:
-                del self._open[event.task.pid]  # the call follows, as the program made it
+                call.flagged = True
         elif isinstance(event, SyscallEnter):
-            call.made = True
-            name, number, args = self._as_made(call, event)
-            self._program.call_begins(SyscallEnter(event.task, number, name, args, event.pc), call.sp)
+            self._makes(call, event)
         elif isinstance(event, SyscallExit):
             self._made(call, event)
         else:
@@ -92,7 +94,7 @@ class Served:
 
     def _other(self, event: Event, call: _Open) -> None:
         if isinstance(event, Rewound):
-            if event.site == event.words[2]:  # behind its instruction: what is left of the way back has been done
+            if event.finished:
                 self._is_over(event.task, call, self._cpu.read_gregs())
             else:
                 del self._open[event.task.pid]
@@ -106,19 +108,31 @@ class Served:
                 del self._open[event.task.pid]
             self._program(event)
 
-    def _as_made(self, call: _Open, event: SyscallEnter | SyscallExit) -> tuple[str, int, _Six]:
-        """A call out of the handler, as the program would have made it."""
-        if event.name == _RESTART:
-            return event.name, event.number, event.args
-        return call.name, call.number, call.args
+    def _makes(self, call: _Open, event: SyscallEnter) -> None:
+        """The handler makes a call."""
+        task = event.task
+        if call.flagged and event.number == call.number:
+            del self._open[task.pid]  # the program's own
+            self._program(event)
+            return
+        if call.result is not None:
+            self._kernel.clock.tick(-VIRTUAL_ENTRY_NS)  # one more than the program's
+        call.made = True
+        self._program.call_begins(event._replace(number=call.number, name=call.name, args=call.args), call.sp)
 
     def _made(self, call: _Open, event: SyscallExit) -> None:
         """The handler has made a call."""
         result = event.result
-        if result is not None and -ERESTART_RESTARTBLOCK <= result <= -ERESTARTSYS:
-            name, number, args = self._as_made(call, event)
-            told = SyscallExit(event.task, number, name, args, result)
-            self._program.call_is_over(told, args, settled=False)
+        if call.flagged and event.number == call.number:
+            del self._open[event.task.pid]
+            self._program(event)  # it was killed for it
+            return
+        told = event._replace(number=call.number, name=call.name, args=call.args)
+        if call.flagged:
+            del self._open[event.task.pid]
+            self._program.call_is_over(told, call.args)
+        elif result is not None and -ERESTART_RESTARTBLOCK <= result <= -ERESTARTSYS:
+            self._program.call_is_over(told, call.args, settled=False)
             call.told = True
         else:
             call.result = result

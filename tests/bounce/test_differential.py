@@ -55,6 +55,8 @@ VVAR = "the pages that it gives as buffers lie before [vvar], which tells the ti
 CALL_ADDR = "the siginfo of SIGSYS, below SP when its handler has returned, tells which instruction made the call"
 KILLED = "a task that is killed for its call never sees rcx and r11, which a bounce has set before"
 EXPLAINED = {
+    ("bounce/glue", "buffers"): MEMORY_USE,
+    ("bounce/glue", "stack"): MEMORY_USE,
     ("breaks/filter_trap", "stack"): CALL_ADDR,
     ("breaks/threads", "flags"): UNINITIALISED,
     ("file/proc", "buffers"): MEMORY_USE,
@@ -81,6 +83,9 @@ EXPLAINED = {
     ("signal/interrupted", "arguments"): GARBAGE,
     ("signal/interrupted", "buffers"): MEMORY_USE,
     ("signal/forged", "call"): NO_STACK,
+    ("tasks/closed", "buffers"): MEMORY_USE,
+    ("tasks/closed", "flags"): UNINITIALISED,
+    ("tasks/closed", "stack"): CALL_ADDR,
     ("tasks/cpus", "buffers"): MEMORY_USE,
     ("tasks/crowd", "flags"): UNINITIALISED,
     ("tasks/futex", "buffers"): MEMORY_USE,
@@ -90,21 +95,32 @@ EXPLAINED = {
     ("tasks/kill", "buffers"): MEMORY_USE,
     ("tasks/threads", "flags"): UNINITIALISED,
     ("tasks/turns_told", "buffers"): MEMORY_USE,
+    ("tasks/wait", "arguments"): GARBAGE,
     ("tasks/wait", "buffers"): MEMORY_USE,
     ("tasks/wait", "stack"): MEMORY_USE,
+    ("tasks/wait_told", "buffers"): MEMORY_USE,
     ("vdso/identity", "flags"): UNINITIALISED,
     ("vdso/pages", "buffers"): VVAR,
 }
 """Differences that are there, by guest and kind. Those in registers may be as KILLED says only."""
+COPIED = "it copies what lies below SP, where a frame was"
+RESTARTED = (
+    "a call that sleeps is restarted by its own number, and not by that of restart_syscall, which x8 is left with"
+)
 GONE = "a task that another ends never sees its registers"
 SERVED_EXPLAINED = {
     ("file/proc", "result"): "/proc/self/maps has lines more, for the pages",
+    ("seccomp/actions", "registers"): RESTARTED,
     ("seccomp/modes", "arguments"): GARBAGE,
+    ("signal/forged", "stack"): COPIED,
+    ("signal/interrupted", "registers"): RESTARTED,
     ("signal/queue", "arguments"): GARBAGE,
-    ("tasks/wait", "arguments"): GARBAGE,
+    ("tasks/exec", "arguments"): GARBAGE,
     ("tasks/cpus", "registers"): GONE,
 }
 """And with data pages, or the handler that serves calls."""
+NO_VDSO = {"vdso/mapping"}
+"""They take [vdso] away. Under `legacy` nobody makes the old calls then, for the kernel's table lacks them."""
 SERVED_MAPS = {"ns/time", "vdso/mapping", "vdso/pages", "vdso/parse_vdso", "vdso/restorer"}
 """They read /proc/self/maps piece by piece, and keep what they have read."""
 IN_THE_VDSO = "past its own call a handler is part of the program: what looks at the interrupted PC and SP sees it"
@@ -174,9 +190,14 @@ def is_explained_if_served(guest: Guest, difference: Difference) -> bool:
         return "after futex(" in difference.text
     if guest.id in SERVED_MAPS and difference.task is not None:
         return True
-    if SERVED_EXPLAINED.get((guest.id, difference.what)) is GONE:
+    if guest.id in NO_VDSO and "legacy" in difference.abi:
+        return True
+    why = SERVED_EXPLAINED.get((guest.id, difference.what))
+    if why is GONE:
         return "after exit_group(" in difference.text
-    return (guest.id, difference.what) in SERVED_EXPLAINED or is_explained(guest, difference)
+    if why is RESTARTED and _registers(difference) == {"x8"}:
+        return True
+    return why not in (None, RESTARTED) or is_explained(guest, difference)
 
 
 def _registers(difference: Difference) -> set[str]:
@@ -203,10 +224,12 @@ def test_guest(
         excuse = ONLY_ENDS.get(difference.abi)
         if difference.task is None or excuse is None or not excuse.of(runs[0]):
             assert is_explained(guest, difference), difference
-    assert any(cost.old_style for cost in runs[1].costs.values())
+    assert guest.area == "libkernel" or any(cost.old_style for cost in runs[1].costs.values())
 
 
-@pytest.mark.parametrize("guest", [guest for guest in GUESTS if guest.id not in COMPUTES_FRAMES], ids=_id)
+@pytest.mark.parametrize(
+    "guest", [guest for guest in GUESTS if guest.id not in COMPUTES_FRAMES and guest.area != "libkernel"], ids=_id
+)
 def test_served(
     guest: Guest, nothing: SharedInput, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,8 +287,8 @@ FAULTS = {
 def test_a_fault_is_found(arch: str, name: str, nothing: SharedInput, monkeypatch: pytest.MonkeyPatch) -> None:
     fault = FAULTS[arch][name]
 
-    def load_bad(of: str) -> VdsoImage:
-        image = load(of)
+    def load_bad(of: str, kind: str) -> VdsoImage:
+        image = load(of, kind)
         code = bytes.fromhex(fault.code)
         start = image.handlers["redirect"]
         assert start + len(code) <= image.handlers["task-page"]
