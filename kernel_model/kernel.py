@@ -69,7 +69,8 @@ class Statistics:
 
     def served(self) -> int:
         """Bounces that ended in user space without any call (x86-64), or by the return that makes none."""
-        return max(0, self.bounces - self.redirected_returns - self.rewound - self.served_calls) + self.no_calls
+        ended = self.redirected_returns - self.no_calls + self.rewound + self.served_calls
+        return max(0, self.bounces - ended)
 
     def count_alignment(self, size_bytes: int) -> None:
         """A bounce's frame lies that much lower because SP was not a multiple of 16."""

@@ -20,7 +20,6 @@ OTHERWISE = {
     ("x86_64", "poll", "stopped and continued while asleep"),  # ppoll goes on with what was left at the stop
     ("x86_64", "poll", "a signal after being stopped asleep"),  # and begins anew if a signal finds it there
     ("x86_64", "select", "a signal after being stopped asleep"),  # likewise
-    ("aarch64", "nanosleep", "stopped and continued while asleep"),  # x8 is not restart_syscall's number
 }
 """What a call that is made by another does differently, as told in docs/hack3.md."""
 LOST = {"x86_64": {"rcx": 14, "r11": 3}, "aarch64": {}}

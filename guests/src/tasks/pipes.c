@@ -334,7 +334,7 @@ static void fifos(void)
     if (!child) {
         struct sigaction act = { .sa_handler = on_pipe };
         sigaction(SIGALRM, &act, NULL);
-        ualarm(5000, 0);
+        ualarm(50000, 0);
         _exit(open("tasks.fifo", O_RDONLY) == -1 ? errno : 0);
     }
     WANT(ended(child), EINTR);

@@ -228,6 +228,10 @@ glue_call:
     .returns
     .finish x1=40 x2=48 x3=56 x4=64 x5=72
 glue_returns:
+    cmp w8, #NR_restart_syscall     // a sleep that was stopped and continued?
+    b.ne glue_restores              // no
+    str x8, [sp]                    // it leaves its number behind, as without the bounce
+glue_restores:
     ldr x1, [sp, #40]               // the program's again
     ldp x2, x3, [sp, #48]           // likewise
     ldp x4, x5, [sp, #64]           // likewise
