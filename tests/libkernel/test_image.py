@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from emu.disasm import decode
 from guests.build import LIBKERNEL
 from kernel_model.syscalls.table import declared, names
 from tests.harness import ROOT
 from vdso_image.build import BUILT, build, write
-from vdso_image.entry_table import read_tables
+from vdso_image.entry_table import ENTRY_BYTES, HEADER, pack_entries, read_tables
 from vdso_image.image import ARCHITECTURES, VdsoImage, load
 from vdso_image.libkernel import calls, header
 from vdso_image.listing import elf_file, functions, unwind_rows
@@ -183,3 +186,26 @@ def test_readelf_sees_the_versions(arch: str) -> None:
     assert done.stderr == ""
     for text in ("__kernel_brk@UABI_1", "__kernel_brk@@UABI_2", "__kernel_write@@UABI_1", "Parent 1: UABI_1"):
         assert text in done.stdout
+
+
+def test_loading_it_needs_nothing_that_builds() -> None:
+    code = (
+        "import sys; from vdso_image.image import load; load('aarch64', 'libkernel'); load('x86_64', 'libkernel');"
+        "print(sorted(m for m in sys.modules if m.startswith(('vdso_image.', 'kernel_model', 'capstone'))))"
+    )
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("['vdso_image.image']\n", "")
+
+
+@given(st.integers(1, 9), st.lists(st.lists(st.integers(-(1 << 20), 1 << 20), max_size=20), min_size=1, max_size=4))
+def test_tables_are_read_as_they_were_written(first: int, contents: list[list[int]]) -> None:
+    sizes = [HEADER.size + ENTRY_BYTES * len(offsets) for offsets in contents]
+    blob = b"".join(
+        pack_entries(first + index, 0 if index + 1 == len(contents) else size, offsets)
+        for index, (offsets, size) in enumerate(zip(contents, sizes, strict=True))
+    )
+    wanted, place = {}, 0
+    for index, (offsets, size) in enumerate(zip(contents, sizes, strict=True)):
+        wanted[first + index] = {number: place + offset for number, offset in enumerate(offsets) if offset}
+        place += size
+    assert read_tables(blob, 0) == wanted

@@ -12,7 +12,17 @@ from struct import iter_unpack
 
 import pytest
 
-from guests.build import LIBKERNEL, Guest, build, build_libkernel, cache_dir, compile_with_libkernel, discover
+from guests.build import (
+    FLAGS,
+    LIBKERNEL,
+    Guest,
+    build,
+    build_libkernel,
+    cache_dir,
+    compile_to,
+    compile_with_libkernel,
+    discover,
+)
 from kernel_model.abi.auxvec import AT_UABI
 from tests.harness import HOST_ARCH, ROOT, emulator, qemu, run
 from tests.test_guests import expected, run_guest
@@ -130,6 +140,21 @@ def test_examples(arch: str, name: str, arguments: tuple[str, ...], status: int,
         prefix = [] if arch == HOST_ARCH else [str(qemu(arch))]
         native = run([*prefix, example(name, arch), *words], cwd=tmp_path)
         assert (seen, seen.stderr) == (native, native.stderr)
+
+
+@each_arch
+def test_it_does_as_a_c_library_does(arch: str, tmp_path: Path) -> None:
+    """One source, with musl and with ours: on our machine, whose /tmp is the guest's own."""
+    source = Path(__file__).parent / "same.c"
+    flags = (*FLAGS, "-Wno-unused-result")
+    key = hashlib.sha256(source.read_bytes() + repr(flags).encode()).hexdigest()[:20]
+    with_musl = cache_dir() / arch / "libkernel" / f"same-musl-{key}"
+    if not with_musl.exists():
+        compile_to(source, f"{arch}-linux-musl", flags, with_musl)
+    ours = [*emulator(*LIBKERNEL_VDSO, "--time", "virtual", "--clear-env", "--env", "NAME=value")]
+    seen, wanted = (run([*ours, path, "word"], cwd=tmp_path) for path in (program(source, arch), with_musl))
+    assert (seen, seen.stderr) == (wanted, b"")
+    assert seen.status == 3 and seen.stdout.startswith(b"2 word NAME=value\n")
 
 
 @each_arch

@@ -122,5 +122,3 @@ def _called(image: VdsoImage, start: int) -> tuple[Engine, int, int]:
     cpu[ARGUMENTS[arch][0]] = 0x1234  # so that brk comes to its last instruction
     cpu[PC[arch]] = VDSO + start
     return cpu, after, sp
-
-

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #undef putc
+#undef fputc
 #undef putchar
 #ifdef __GLIBC__
 FILE *stdin = (FILE *)0, *stdout = (FILE *)1, *stderr = (FILE *)2;
@@ -193,14 +194,27 @@ int fputs(const char *restrict text, FILE *restrict stream)
     return fprintf(stream, "%s", text);
 }
 
+/* Compilers make it of others. */
+size_t fwrite(const void *restrict from, size_t size, size_t count, FILE *restrict stream)
+{
+    ssize_t written = write(FD(stream), from, size * count);
+
+    return written < 0 || !size ? 0 : (size_t)written / size;
+}
+
 int puts(const char *text)
 {
     return printf("%s\n", text);
 }
 
-int putc(int byte, FILE *stream)
+int fputc(int byte, FILE *stream)
 {
     return fprintf(stream, "%c", byte);
+}
+
+int putc(int byte, FILE *stream)
+{
+    return fputc(byte, stream);
 }
 
 int putchar(int byte)
@@ -220,10 +234,23 @@ int setvbuf(FILE *restrict stream, char *restrict buffer, int mode, size_t size)
     return 0;
 }
 
+/* The texts that C libraries agree on. */
+static const char *const errors[] = {
+    [EPERM] = "Operation not permitted", [ENOENT] = "No such file or directory", [ESRCH] = "No such process",
+    [EINTR] = "Interrupted system call", [ENXIO] = "No such device or address", [E2BIG] = "Argument list too long",
+    [ENOEXEC] = "Exec format error", [EBADF] = "Bad file descriptor", [EAGAIN] = "Resource temporarily unavailable",
+    [EACCES] = "Permission denied", [EFAULT] = "Bad address", [EEXIST] = "File exists", [ENODEV] = "No such device",
+    [ENOTDIR] = "Not a directory", [EISDIR] = "Is a directory", [EINVAL] = "Invalid argument",
+    [EFBIG] = "File too large", [ENOSPC] = "No space left on device", [EROFS] = "Read-only file system",
+    [EMLINK] = "Too many links", [EPIPE] = "Broken pipe", [ENOTEMPTY] = "Directory not empty",
+};
+
 char *strerror(int error)
 {
     static char text[16];
 
+    if (error > 0 && (size_t)error < sizeof errors / sizeof *errors && errors[error])
+        return (char *)errors[error];
     snprintf(text, sizeof text, "errno %d", error);
     return text;
 }
