@@ -1,5 +1,5 @@
 /* Two calls that --vdso userspace serves: main sets the umask, asks whether there is a /, and looks whether the umask is
- * what it was set to. On x86-64 the question is the old access(2), which is glue for faccessat(2); AArch64 has only that.
+ * what it was set to. The question is the old access(2) on x86-64, faccessat(2) on AArch64; faccessat2(2) replaces both.
  * Built with symbols, frame pointers and unwind tables, to be read in a debugger (docs/step.md).
  */
 long umask(long mask);

@@ -240,11 +240,11 @@ glue_restores:
     mov w8, #NO_CALL                // a number that stands for no call at all
     svc #0                          // the frame is taken off, and x0 stays
     .untimed
+    .cfi cfa=*(sp+8) x17=*(sp+16) pc=*(sp+16) x8=*(sp) x1=*(sp+40) x2=*(sp+48) x3=*(sp+56) x4=*(sp+64) x5=*(sp+72)
     brk #BROKEN                     // nothing comes back here
 
 // No call was made.
     .finish x1=40 x2=48 x3=56 x4=64 x5=72
-    .cfi cfa=*(sp+8) x17=*(sp+16) pc=*(sp+16) x8=*(sp) x1=*(sp+40) x2=*(sp+48) x3=*(sp+56) x4=*(sp+64) x5=*(sp+72)
 glue_refuses:
     ldp x4, x5, [sp, #64]           // the program's again
     .finish x1=40 x2=48 x3=56

@@ -424,10 +424,10 @@ tail_done:
     mov eax, NO_CALL                // a number that stands for no call at all
     syscall                         // the kernel takes the frame off, with the result, and delivers the signal
     .untimed
+    .cfi + rdi=*(rsp+32) rsi=*(rsp+40) rdx=*(rsp+48) r10=*(rsp+56) r8=*(rsp+64) r9=*(rsp+72)
     ud2                             // nothing comes back here
 
     .rewind rdi=32 rsi=40 rdx=48 r10=56 r8=64 r9=72
-    .cfi + rdi=*(rsp+32) rsi=*(rsp+40) rdx=*(rsp+48) r10=*(rsp+56) r8=*(rsp+64) r9=*(rsp+72)
 glue_fault:
     mov rax, 0xfffffffffffffff2     // EFAULT
     jmp glue_returns                // the result is there
