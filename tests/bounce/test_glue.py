@@ -98,3 +98,14 @@ def test_guest_without_the_old_numbers(guest: Guest, tmp_path: Path) -> None:
     seen = run_guest(guest, emulator(*LEGACY, "--check-leaks", *guest.options), tmp_path)
     judge("emulator", f"{guest.arch} {guest.id}", seen, expected(guest))
     assert b"Traceback" not in seen.stderr
+
+
+@each_arch
+def test_a_jump_to_any_place_of_the_handler_breaks_nothing(arch: str, tmp_path: Path) -> None:
+    image = load(arch)
+    start = image.symbols["__kernel_bounce_userspace"]
+    end = max(end for _, end, *_ in image.undo_ranges)
+    step = {"aarch64": 8, "x86_64": 5}[arch]
+    seen = run([*emulator(*LEGACY[:2]), program("jumped", arch), str(start), str(end), str(step)], cwd=tmp_path)
+    assert (seen.status, seen.stdout) == (0, b"%d jumps\n" % len(range(start, end, step))), str(seen)
+    assert b"Traceback" not in seen.stderr
