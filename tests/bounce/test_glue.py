@@ -12,7 +12,7 @@ from guests.build import Guest
 from kernel_model.syscalls.groups import numbers
 from kernel_model.syscalls.table import names
 from tests.bounce.test_userspace import GUESTS, program
-from tests.harness import emulator, judge, run
+from tests.harness import ROOT, emulator, judge, run
 from tests.test_guests import expected, run_guest
 from vdso_image.image import ARCHITECTURES, load
 from vdso_image.served import CONVERTED, GLUE, KEPT
@@ -79,6 +79,16 @@ def test_what_is_carried_needs_nothing_that_is(arch: str) -> None:
     legacy = numbers("legacy", arch)
     assert legacy is not None
     assert image.carried <= legacy
+
+
+def test_the_documentation_lists_them() -> None:
+    text = (ROOT / "docs" / "hack3.md").read_text()
+    text = text.partition("<!-- glue: begin -->")[2].partition("<!-- glue: end -->")[0]
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| ") and "made by" not in line]
+    told = {(name, by.strip(), there.strip()) for _, old, by, there, *_ in rows for name in old.strip().split(", ")}
+    on_aarch64 = {row.name for row in names("aarch64").values()}
+    made_by = {name: glue.call for name, glue in GLUE.items()} | {name: ", ".join(by) for name, by in CONVERTED.items()}
+    assert told == {(name, by, "yes" if name in on_aarch64 else "") for name, by in made_by.items()}
 
 
 @each_arch
