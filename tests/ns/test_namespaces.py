@@ -23,11 +23,11 @@ def guest(name: str, arch: str) -> Guest:
     return found
 
 
-def clocks_program(arch: str) -> Path:
-    """`clocks.c`, built unless it is there."""
-    source = Path(__file__).parent / "clocks.c"
+def program(name: str, arch: str) -> Path:
+    """A program beside this file, built unless it is there."""
+    source = Path(__file__).parent / f"{name}.c"
     key = hashlib.sha256(source.read_bytes() + repr((arch, FLAGS)).encode()).hexdigest()[:20]
-    path = cache_dir() / arch / "ns" / f"clocks-{key}"
+    path = cache_dir() / arch / "ns" / f"{name}-{key}"
     if not path.exists():
         compile_to(source, f"{arch}-linux-musl", FLAGS, path)
     return path
@@ -39,7 +39,7 @@ def clocks_program(arch: str) -> Path:
 def test_the_clocks_of_a_guest_in_a_time_namespace(arch: str, options: tuple[str, ...], tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     command = emulator(*options, "--time-ns", f"{7 * DAY_S}:{-3}", "--check-leaks", f"--strace={trace}")
-    seen = run([*command, clocks_program(arch)], cwd=tmp_path)
+    seen = run([*command, program("clocks", arch)], cwd=tmp_path)
     here = [int(time.clock_gettime(clock)) for clock in (time.CLOCK_REALTIME, time.CLOCK_MONOTONIC)]
     boottime = int(time.clock_gettime(time.CLOCK_BOOTTIME))
     wanted = [here[0], here[1] + 7 * DAY_S, here[1] + 7 * DAY_S, boottime - 3]
@@ -54,7 +54,7 @@ def test_the_clocks_of_a_guest_in_a_time_namespace(arch: str, options: tuple[str
 @each_arch
 def test_virtual_time_in_a_time_namespace(arch: str, tmp_path: Path) -> None:
     command = emulator("--time", "virtual", "--time-ns", f"100:{DAY_S}")
-    seen = run([*command, clocks_program(arch)], cwd=tmp_path)
+    seen = run([*command, program("clocks", arch)], cwd=tmp_path)
     one = [(1_735_689_601,), (101,), (101,), (DAY_S + 1,)]
     assert [tuple({int(word) for word in line.split()}) for line in seen.stdout.splitlines()] == one * 2, str(seen)
 
@@ -99,6 +99,23 @@ def test_every_seed_gives_the_same_answers(arch: str, tmp_path: Path) -> None:
         options = ("--vdso-data", "percpu", "--cpus", "4", "--seed", str(seed), "--check-leaks")
         seen = run([*emulator(*options), program], cwd=tmp_path)
         assert seen.text() == (EXPECTED / "ns" / "identity.txt").read_text(), f"--seed {seed}\n{seen}"
+
+
+# -- anything ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("seed", "options"),
+    [
+        (1, ("--vdso-data", "percpu", "--cpus", "3")),
+        (2, ("--vdso", "userspace", "--time", "virtual")),
+        (3, ("--abi", "bare", "--vdso-data", "perthread", "--time-ns", "5")),
+    ],
+)
+@each_arch
+def test_a_storm(arch: str, seed: int, options: tuple[str, ...], tmp_path: Path) -> None:
+    """Whatever tasks do with namespaces, nothing of ours breaks and nothing is left."""
+    command = emulator("--seed", str(seed), "--check-leaks", *options)
+    seen = run([*command, program("storm", arch), str(seed)], cwd=tmp_path, timeout=120)
+    assert (seen.status, seen.stdout, seen.stderr) == (0, b"over\n", b""), str(seen)
 
 
 # -- traces ------------------------------------------------------------------------------------------------------------
