@@ -82,6 +82,7 @@ class JsonTeller:
                     **_instruction(step.instruction),
                     "changed": {name: hex(value) for name, value in step.changed},
                     **({"part": step.part} if step.part else {}),
+                    **({"more": step.more} if step.more else {}),
                     **({"faulted": True} if step.faulted else {}),
                 }
                 for step in story.steps

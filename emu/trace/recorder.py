@@ -259,16 +259,23 @@ class Recorder:
         self._note_changes(story, registers)
         self._registers[task.pid] = registers
         decoded = self._places.disassemble(task.mm, pc, 1)
-        if decoded and len(story.steps) < _STEPS_KEPT:
-            story.steps.append(Step(decoded[0], (), self._served.part(task.mm, pc)))
-        else:
-            story.steps_left_out += 1
+        if decoded:
+            self._add(story, Step(decoded[0], (), self._served.part(task.mm, pc)))
         self._count_step(story, registers[self._arch.SP_INDEX])
         if decoded and decoded[0].text == _RETURN_IN_USER_SPACE:
             words = self._places.peek(task.mm, registers[self._arch.SP_INDEX], 8)
             story.landing = self._places.at(task.mm, int.from_bytes(words, "little"))
             story.result = _signed(registers[self._arch.RESULT_INDEX])
             self._returning[task.pid] = story, pc
+
+    @staticmethod
+    def _add(story: Story, step: Step) -> None:
+        """One more step; beyond a limit only the first of a part, and how many came after it."""
+        steps = story.steps
+        if len(steps) < _STEPS_KEPT or (steps[-1].part != step.part and len(steps) < 2 * _STEPS_KEPT):
+            steps.append(step)
+        else:
+            steps[-1] = steps[-1]._replace(more=steps[-1].more + 1)
 
     def _has_returned(self, story: Story) -> None:
         """The instruction that goes back to the program has been executed."""
@@ -285,7 +292,7 @@ class Recorder:
     def _note_changes(self, story: Story, registers: list[int]) -> None:
         """Say of the last step what it changed."""
         before = self._registers.get(story.task)
-        if before and story.steps and not story.steps_left_out and not self._made_the_call(story):
+        if before and story.steps and not story.steps[-1].more and not self._made_the_call(story):
             changed = tuple(
                 (name, registers[index]) for index, name in self._changing if registers[index] != before[index]
             )
@@ -467,7 +474,9 @@ class Recorder:
         self._returning.pop(story.task, None)
         self._registers.pop(story.task, None)
         story.outcome = outcome
-        returned = outcome in (outcomes.RETURNED, outcomes.NO_CALL) and (not story.popped or bool(story.back_site))
+        returned = outcome in (outcomes.RETURNED, outcomes.NO_CALL) and (
+            not story.popped or bool(story.back_site) or (story.made is not None and story.made[0] != story.number)
+        )
         self._served.over(story, served=returned or outcome == outcomes.FINISHED)
         story.so_far = self._cost
         self._told += 1

@@ -39,12 +39,14 @@ UNFINISHED = "unfinished"
 class Step(NamedTuple):
     """An instruction of the handler, and the registers that it changed (PC apart).
 
-    `part`: of a handler that has several. `faulted`: it could not reach its memory: the call was left to the kernel.
+    `part`: of a handler that has several. `more`: so many of that part after it are not kept. `faulted`: it could not
+    reach its memory, and the call was left to the kernel.
     """
 
     instruction: Instruction
     changed: tuple[tuple[str, int], ...]
     part: str = ""
+    more: int = 0
     faulted: bool = False
 
 
@@ -94,8 +96,6 @@ class Story:
     """What the frame's third word points to."""
     handler: Place | None = None
     steps: list[Step] = field(default_factory=list)
-    steps_left_out: int = 0
-    """So many more there were than a story keeps."""
     steps_before_call: int = 0
     """How many of the steps there were when the real call was made, its own included."""
     flagged: int | None = None

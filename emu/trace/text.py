@@ -177,8 +177,9 @@ class TextTeller:
         label = "handler"
         for part, group in groupby(steps, lambda step: step.part):
             inside = list(group)
-            if part and self._fold and len(inside) >= _FOLDED_FROM:
-                text = f"{inside[0].instruction.address:#x}  {part}: {len(inside)} instructions"
+            count = len(inside) + sum(step.more for step in inside)
+            if part and self._fold and count >= _FOLDED_FROM:
+                text = f"{inside[0].instruction.address:#x}  {part}: {count} instructions"
                 lines += self._labelled(label, text)
             else:
                 if part:
@@ -187,6 +188,8 @@ class TextTeller:
                 for step in inside:
                     lines += self._instruction(label, step)
                     label = ""
+                    if step.more:
+                        lines += self._labelled("", f"... and {_count(step.more, 'instruction', 'instructions')} more")
             label = ""
             if inside[-1].faulted:
                 text = f"{inside[-1].instruction.address:#x} can't reach its memory: the call is left to the kernel"
@@ -241,8 +244,6 @@ class TextTeller:
             lines += self._labelled("call", f"{story.call_text.rstrip(', ')} ...")
         if story.real_site:
             lines += self._handler(story.steps[story.steps_before_call :])
-        if story.steps_left_out:
-            lines += self._labelled("", f"... and {_count(story.steps_left_out, 'instruction', 'instructions')} more")
         if story.back_site:
             lines += self._back(story)
         lines += self._ending(story)

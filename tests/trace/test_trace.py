@@ -316,6 +316,7 @@ int main(void)
 {
     struct sigaction action = { .sa_handler = on_alarm };
     struct itimerval soon = { .it_value = { 0, 1000 } };
+    static char entries[4096];
     int number;
 
     syscall(SYS_umask, 027L);
@@ -325,11 +326,14 @@ int main(void)
 #ifdef SYS_open
     syscall(SYS_open, "/", O_RDONLY | O_DIRECTORY, 0L);
     syscall(SYS_open, "/none", O_RDONLY, 0L);
+    syscall(SYS_getdents, 3L, entries, sizeof entries);
+    if (!syscall(SYS_fork))
+        _exit(0);
     sigaction(SIGALRM, &action, 0);
     setitimer(ITIMER_REAL, &soon, 0);
     syscall(SYS_pause);
 #else
-    (void)action, (void)soon;
+    (void)action, (void)soon, (void)entries;
 #endif
     return 0;
 }
@@ -348,20 +352,24 @@ def served_records(arch: str, folder: Path, *options: str) -> list[dict[str, Any
 
 @pytest.mark.parametrize("arch", ARCHES)
 def test_records_of_calls_that_are_served(arch: str, tmp_path: Path) -> None:
-    found = [r for r in served_records(arch, tmp_path, "--only", "umask,prctl,open,pause") if r["type"] == "bounce"]
+    found = served_records(arch, tmp_path, "--only", "umask,prctl,open,getdents,fork,pause")
     calls = [record["served"] for record in found if "served" in record]
-    told = [(f"{call['text']} = {call['result_text']}", call["by"]) for call in calls]
+    told = [(f"{call['text'].partition(', 0x')[0]} = {call['result_text']}", call["by"]) for call in calls]
+    found = [record for record in found if record["type"] == "bounce"]
     enoent, eintr = "-1 ENOENT (No such file or directory)", "-1 EINTR (Interrupted system call)"
     by_call = [
         ('open("/", O_RDONLY|O_DIRECTORY) = 3', "openat"),
         (f'open("/none", O_RDONLY) = {enoent}', "openat"),
+        ("getdents(3 = ...", "getdents64"),
+        ("fork() = 1001", "clone"),
         (f"pause() = {eintr}", "ppoll"),
     ]
     variables: list[tuple[str, str | None]] = [("umask(027) = 022", None), ("prctl(PR_GET_PDEATHSIG, [0]) = 0", None)]
     has_open = arch == "x86_64"
+    told = [(re.sub(r"^(getdents.* = )\d+$", r"\1...", call), by) for call, by in told]
     assert told == variables + by_call * has_open
     entries = [record["cost"]["kernel_entries"] for record in found]
-    assert entries == [1, 1, 2, 2, 2, 2, 2] if has_open else [2, 2, 2, 2]
+    assert entries == ([1, 1] + [2] * 7 if has_open else [2] * 4)
     assert ["back" in record for record in found[:2]] == [not has_open] * 2
     bad = found[2]
     assert [step["faulted"] for step in bad["handler"] if "faulted" in step] == [True]
@@ -374,6 +382,9 @@ def test_records_of_calls_that_are_served(arch: str, tmp_path: Path) -> None:
         pause = found[-1]
         assert (pause["outcome"], pause["call"]["name"], pause["call"]["waited"]) == (outcomes.FINISHED, "ppoll", True)
         assert pause["served"]["result"] == -4
+        entries_read = found[-3]
+        kept = len(entries_read["handler"]) + sum(step.get("more", 0) for step in entries_read["handler"])
+        assert kept == entries_read["cost"]["instructions"]
 
 
 @pytest.mark.parametrize("arch", ARCHES)
