@@ -103,17 +103,10 @@ EXPLAINED = {
     ("vdso/pages", "buffers"): VVAR,
 }
 """Differences that are there, by guest and kind. Those in registers may be as KILLED says only."""
-COPIED = "it copies what lies below SP, where a frame was"
-RESTARTED = (
-    "a call that sleeps is restarted by its own number, and not by that of restart_syscall, which x8 is left with"
-)
 GONE = "a task that another ends never sees its registers"
 SERVED_EXPLAINED = {
     ("file/proc", "result"): "/proc/self/maps has lines more, for the pages",
-    ("seccomp/actions", "registers"): RESTARTED,
     ("seccomp/modes", "arguments"): GARBAGE,
-    ("signal/forged", "stack"): COPIED,
-    ("signal/interrupted", "registers"): RESTARTED,
     ("signal/queue", "arguments"): GARBAGE,
     ("tasks/exec", "arguments"): GARBAGE,
     ("tasks/cpus", "registers"): GONE,
@@ -195,9 +188,7 @@ def is_explained_if_served(guest: Guest, difference: Difference) -> bool:
     why = SERVED_EXPLAINED.get((guest.id, difference.what))
     if why is GONE:
         return "after exit_group(" in difference.text
-    if why is RESTARTED and _registers(difference) == {"x8"}:
-        return True
-    return why not in (None, RESTARTED) or is_explained(guest, difference)
+    return why is not None or is_explained(guest, difference)
 
 
 def _registers(difference: Difference) -> set[str]:
