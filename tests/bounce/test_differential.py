@@ -53,6 +53,7 @@ GARBAGE = "musl's syscall() passes six arguments on, and those that the caller d
 UNINITIALISED = "musl's barrier, `lock orl $0, (%rsp)`, sets flags by stack never written: a frame's bytes may be there"
 VVAR = "the pages that it gives as buffers lie before [vvar], which tells the time"
 CALL_ADDR = "the siginfo of SIGSYS, below SP when its handler has returned, tells which instruction made the call"
+LISTENED = "a listener's request tells which instruction made the call"
 KILLED = "a task that is killed for its call never sees rcx and r11, which a bounce has set before"
 EXPLAINED = {
     ("bounce/glue", "buffers"): MEMORY_USE,
@@ -65,6 +66,7 @@ EXPLAINED = {
     ("file/stat", "stack"): MEMORY_USE,
     ("ident/limits", "stack"): MEMORY_USE,
     ("ident/limits", "buffers"): MEMORY_USE,
+    ("ns/ids", "stack"): LISTENED,
     ("ns/pid", "buffers"): MEMORY_USE,
     ("ns/unshare", "flags"): UNINITIALISED,
     ("seccomp/actions", "buffers"): MEMORY_USE,
