@@ -123,3 +123,20 @@ def test_show_what_is_not_there() -> None:
     done = vdso("show", "nothing")
     assert (done.returncode, done.stdout) == (125, "")
     assert done.stderr == "uabi-emu: vdso show: nothing: no such function: see 'uabi-emu vdso show'\n"
+
+
+def test_show_the_other_image() -> None:
+    done = vdso("show", "--image", "libkernel", "--arch", "aarch64", "__kernel_brk@UABI_1", "__kernel_brk")
+    assert (done.returncode, done.stderr) == (0, "")
+    old, new = done.stdout.split("\n\n")
+    assert old.startswith("__kernel_brk@UABI_1:\n") and "; the call; the arguments are" in old
+    assert new.startswith("__kernel_brk@UABI_2:\n") and "mov x0, #-0xc" in new
+    done = vdso("show", "--image", "libkernel")
+    for line in ("vDSO of x86_64, libkernel: ", "__vdso_clock_gettime (also __kernel_clock_gettime@UABI_1)"):
+        assert line in done.stdout
+
+
+def test_the_header() -> None:
+    done = vdso("header")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (ROOT / "guests" / "libkernel" / "include" / "uabi" / "kernel.h").read_text()

@@ -26,6 +26,7 @@ from guests.build import (
 from kernel_model.abi.auxvec import AT_UABI
 from tests.harness import HOST_ARCH, ROOT, emulator, qemu, run
 from tests.test_guests import expected, run_guest
+from vdso_image.build import BUILT
 from vdso_image.image import ARCHITECTURES, load
 
 each_arch = pytest.mark.parametrize("arch", ARCHITECTURES)
@@ -210,19 +211,38 @@ def test_old_style_calls_bounce_as_ever(frame: str, tmp_path: Path) -> None:
 
 
 # -- ld.so -------------------------------------------------------------------------------------------------------------
-@each_arch
-def test_the_dynamic_linker_finds_both_versions(arch: str, tmp_path: Path) -> None:
-    """glibc's, which takes the vDSO for a library of that name: dlvsym(3)."""
+def linked(name: str, arch: str, directory: Path, *words: str | Path) -> list[str]:
+    """The command that runs a dynamic program of glibc's here; skips where there is no compiler."""
     compiler = "gcc" if arch == HOST_ARCH else f"{arch.replace('_', '-')}-linux-gnu-gcc"
     if not shutil.which(compiler):
         pytest.skip(f"no {compiler}")
-    binary = tmp_path / "linked"
-    source = Path(__file__).parent / "linked.c"
-    subprocess.run([compiler, "-O1", "-Wall", "-Werror", "-o", binary, source, "-ldl"], check=True, timeout=60)
-    options = [*LIBKERNEL_VDSO, "--abi", "bounce"]
-    command = [*emulator(*options), str(binary)]
-    if arch != HOST_ARCH:
-        root = f"/usr/{arch}-linux-gnu"
-        command = [*emulator(*options, "--root", root, "--bind", f"{tmp_path}:/program"), "/program/linked"]
-    seen = run(command, cwd=ROOT)
+    binary = directory / name
+    source = Path(__file__).parent / f"{name}.c"
+    subprocess.run([compiler, "-O1", "-Wall", "-Werror", "-o", binary, source, *words], check=True, timeout=60)
+    if arch == HOST_ARCH:
+        return [*emulator(*LIBKERNEL_VDSO), str(binary)]
+    root = f"/usr/{arch}-linux-gnu"
+    return [*emulator(*LIBKERNEL_VDSO, "--root", root, "--bind", f"{directory}:/program"), f"/program/{name}"]
+
+
+@each_arch
+def test_the_dynamic_linker_finds_both_versions(arch: str, tmp_path: Path) -> None:
+    """It takes the vDSO for a library of that name: dlvsym(3)."""
+    seen = run(linked("linked", arch, tmp_path, "-ldl"), cwd=ROOT)
     assert (seen.status, seen.stdout) == (0, b"UABI_1: the break\nUABI_2: ENOMEM\ndefault: UABI_2\nUABI_3: none\n")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@each_arch
+def test_a_program_is_linked_with_the_image(arch: str, version: int, tmp_path: Path) -> None:
+    """And gets the version that it was linked with; where there is none it is refused, told what is missing."""
+    words = [BUILT / f"{arch}-libkernel.so", *(["-DOLD"] if version == 1 else [])]
+    command = linked("needed", arch, tmp_path, *words)
+    seen = run(command, cwd=ROOT)
+    assert (seen.status, seen.stdout, seen.stderr) == (0, f"UABI_{version}'s\n".encode(), b"")
+    command.remove("--vdso")
+    command.remove("libkernel")
+    seen = run(command, cwd=ROOT)
+    missing = {1: b"undefined symbol: __kernel_", 2: b"linux-vdso.so.1: version `UABI_2' not found"}
+    assert seen.status in (1, 127)
+    assert missing[version] in seen.stderr
