@@ -236,8 +236,7 @@ def test_the_dynamic_linker_finds_both_versions(arch: str, tmp_path: Path) -> No
 @each_arch
 def test_a_program_is_linked_with_the_image(arch: str, version: int, tmp_path: Path) -> None:
     """And gets the version that it was linked with; where there is none it is refused, told what is missing."""
-    words = [BUILT / f"{arch}-libkernel.so", *(["-DOLD"] if version == 1 else [])]
-    command = linked("needed", arch, tmp_path, *words)
+    command = linked("needed", arch, tmp_path, BUILT / f"{arch}-libkernel.so", "-DOLD" if version == 1 else "-DNEW")
     seen = run(command, cwd=ROOT)
     assert (seen.status, seen.stdout, seen.stderr) == (0, f"UABI_{version}'s\n".encode(), b"")
     command.remove("--vdso")
