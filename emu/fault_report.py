@@ -11,11 +11,11 @@ from emu.places import Places
 from emu.printable import printable
 from emu.strace.structs_task import signal_name
 from kernel_model.abi import signal as sig
-from kernel_model.abi.mman import PROT_WRITE
+from kernel_model.abi.mman import PROT_READ, PROT_WRITE
 from kernel_model.events import Fault, SeccompVerdict, SignalDelivered, SignalFrameRefused
 from kernel_model.fs.procfs_maps import maps
 from kernel_model.mm.uaccess import copy_from_user_partial
-from kernel_model.mm.vma import VM_EXEC
+from kernel_model.mm.vma import VM_EXEC, VM_READ
 from kernel_model.types import PAGE_SHIFT, U32_MASK, UserPtr
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ _FIRST_REGISTERS: Final = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp
 _BYTES_SHOWN: Final = 8
 _LABEL: Final = 14
 """Width of the column that says what lies in a mapping."""
+_CALLS: Final = ("syscall", "svc")
 _ACCESSES: Final = {1: "read", 2: "write", 4: "execution"}
 
 _CAUSES: Final = {
@@ -67,7 +68,7 @@ def describe(kernel: Kernel, program: str, event: Deadly) -> str:
         why = f"SIGSEGV: no room on the stack for the frame of a handler of {signal_name(event.signal)}"
     else:
         fault = event
-        why = cause(fault)
+        why = _frame_of_bounce(kernel, fault) or cause(fault)
     symbol = _symbol(task, fault.pc)
     parts = [
         _headline(f"uabi-emu: {program}: killed by {why}"),
@@ -86,6 +87,27 @@ def cause(fault: Fault) -> str:
     if fault.access and fault.code != sig.SI_KERNEL:
         what = f"{_ACCESSES[fault.access]} {'of' if fault.access == 1 else 'at'} {fault.address:#x}: "
     return f"{_NAMES[fault.signal]}: {what}{words} ({name})"
+
+
+def _frame_of_bounce(kernel: Kernel, fault: Fault) -> str:
+    """What is wrong with a bounce's frame, if that is the fault of a system call instruction; these reach for nothing
+    else."""
+    instruction = disasm.first(kernel.arch.NAME, _code_at(fault.task, fault.pc), fault.pc)
+    if kernel.bounce is None or instruction is None or fault.access not in (PROT_READ, PROT_WRITE):
+        return ""
+    if instruction.text.split()[0] not in _CALLS:
+        return ""
+    name, words = _CAUSES.get((fault.signal, fault.code), (f"si_code {fault.code}", "a fault"))
+    if fault.access == PROT_WRITE:
+        return f"{_NAMES[fault.signal]}: no room for a bounce's frame, at {fault.address:#x}: {words} ({name})"
+    vma = fault.task.mm.vmas.lookup(fault.address)
+    if vma is not None and vma.vm_flags & VM_READ:
+        words = "its flags are not user space's"
+    return f"{_NAMES[fault.signal]}: a bad frame of a bounce, at {fault.address:#x}: {words} ({name})"
+
+
+def _code_at(task: Task, pc: int) -> bytes:
+    return copy_from_user_partial(task.mm, UserPtr(pc), disasm.longest(task.kernel.arch.NAME))
 
 
 def _verdict(event: SeccompVerdict) -> str:
@@ -136,6 +158,8 @@ def _named(task: Task, address: int) -> str:
     symbol = _symbol(task, address)
     if symbol is not None:
         where += f"  {symbol.name}+{symbol.offset:#x}"
+        part = _places(task.kernel).part(task.mm, address)
+        where += f", {part.name}" if part is not None and part.name != symbol.name else ""
     vma = task.mm.vmas.lookup(address)
     if vma is not None and vma.vm_file is not None:
         where += f"  (offset {_file_offset(vma, address):#x} of its file)"

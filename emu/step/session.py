@@ -210,11 +210,13 @@ class Session:
         return SyscallExit(self.kernel.current, bounce.number, name, (a0, a1, a2, a3, a4, a5), bounce.result)
 
     def undone(self) -> str:
-        """What a signal would do here with a bounce that the handler serves: again | finish; empty for neither."""
+        """What a signal would do here with a bounce that the handler serves: again | finish | wait; empty for none."""
         vdso, mm = self.kernel.vdso, self.kernel.current.mm
         offset = self.pc - mm.vdso
         if vdso is None or self.kernel.bounce is None or not self.kernel.bounce.serves:
             return ""
+        if any(start <= offset < end for start, end in vdso.image.tails):
+            return "wait"
         for start, end, finished, *_ in vdso.image.undo_ranges:
             if start <= offset < end:
                 return "finish" if finished else "again"

@@ -47,6 +47,7 @@ _BOLD, _DIM, _RED, _YELLOW = "1", "2", "31", "33"
 _PHASES: Final = {
     "entered": "entered: the handler runs, and nothing has been carried out yet",
     "served": "served: the handler has the result, and is on its way back",
+    "made": "made: the call has been made, and the handler makes of its results those of the program's call",
     "committed": "committed: the real call is being carried out",
     "returned": "returned: the program goes on after its own instruction",
     "rewound": "rewound: a signal came first, the instruction will be executed again",
@@ -54,6 +55,7 @@ _PHASES: Final = {
 _SIGNALS: Final = {
     "again": "one that comes here starts the call again, at its site",
     "finish": "one that comes here finds the call finished, behind its site",
+    "wait": "one that comes here waits: the call's results are on their way to the program",
 }
 
 
@@ -399,7 +401,10 @@ class View:
         lines += self.wrapped(f"frame   {bounce.frame:#x}, {FRAME_BYTES} bytes, {self._below(bounce)}")
         running = bounce.phase in ("entered", "committed") and not isinstance(self._session.stop.event, SyscallEnter)
         signal = self._session.undone() if running else ""
-        lines += self.wrapped(f"phase   {_PHASES['served' if signal == 'finish' else bounce.phase]}")
+        phase = "served" if signal == "finish" else bounce.phase
+        if signal == "wait" and phase == "committed":
+            phase = "made"
+        lines += self.wrapped(f"phase   {_PHASES[phase]}")
         if signal:
             lines += self.wrapped(f"signal  {_SIGNALS[signal]}")
         if self._is_other(bounce):

@@ -393,6 +393,23 @@ def test_only_goes_by_the_call_of_the_program(arch: str, tmp_path: Path) -> None
     assert [record for record in found if record["type"] == "bounce"] == []
 
 
+@pytest.mark.parametrize("visible", ["real", "origin"])
+@pytest.mark.parametrize("arch", ARCHES)
+def test_a_tracer_sees_the_calls_that_are_real(arch: str, visible: str, tmp_path: Path) -> None:
+    """As ptrace(2) would: what needs no call is not there, and of glue it is the newer call."""
+    (tmp_path / "served.c").write_text(SERVED)
+    compile_to(tmp_path / "served.c", f"{arch}-linux-musl", FLAGS, tmp_path / "served")
+    options = ("--vdso", "userspace", "--visible", visible, "--strace", "--time", "virtual")
+    seen = run([*emulator(*options), tmp_path / "served"], cwd=tmp_path)
+    assert seen.status == 0
+    names = re.findall(r"^(?:\[pid +\d+\] )?(\w+)\(", seen.stderr.decode(), re.M)
+    assert names.count("prctl") == 2  # those with bad arguments
+    assert not {"umask", "open", "getdents", "fork", "pause"} & set(names)
+    if arch == "x86_64":
+        assert {"openat", "getdents64", "clone", "ppoll"} <= set(names)
+        assert names.count("openat") == 2
+
+
 # -- choosing ----------------------------------------------------------------------------------------------------------
 def test_only_and_limit(tasks: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
