@@ -173,12 +173,20 @@ class Machine:
                 self.kernel.bounce = bounce_options(self.options.bounce, arch, vdso.image.handlers)
             except NoSuchBounce as error:
                 raise StartError(STATUS_OWN_FAILURE, f"{self.options.program}: {error}") from error
-            if self.kernel.bounce.serves:
+            if self.kernel.bounce.serves and self._variables_bounce(self.kernel.bounce.numbers):
                 self._make_user_pages()
         elif self.options.abi != "bare" and self.options.handler != "none":
             from emu.hack1 import preload
 
             self.kernel.preload = preload(self.kernel, arch, self.options.abi, self.options.handler)
+
+    def _variables_bounce(self, numbers: frozenset[int] | None) -> bool:
+        """Does a call bounce that reads or writes a page of variables? `numbers`: those that do; None for all."""
+        if numbers is None:
+            return True
+        from vdso_image.served import VARIABLES
+
+        return not numbers.isdisjoint(self.kernel.table.numbers_of(*VARIABLES))
 
     def _vdso_kind(self) -> str:
         """Which image: whatever the ABI is, for its functions can be called under each."""
