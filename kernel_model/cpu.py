@@ -87,7 +87,10 @@ class Cpu(Protocol):
         """A call that blocked is over, maybe after other traps: `write_result` comes next and is for it."""
 
     def write_result(self, value: int) -> None:
-        """Return `value` (its low 64 bits) from the trapped call as the architecture does (x0; rax, rcx, r11)."""
+        """Return `value` (its low 64 bits) from the trapped call as the architecture does (x0; rax, rcx, r11).
+
+        Nothing for KEEP_REGISTERS.
+        """
 
     def enter_handler(self, pc: int, sp: int, return_pc: int, flags: int) -> None:
         """A bounce begins: go on at `pc` with `sp`, flags cleared of what would disturb a handler, all else kept.

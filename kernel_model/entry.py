@@ -39,11 +39,11 @@ from kernel_model.sched import BlockedCall
 from kernel_model.signal import deliver
 from kernel_model.timekeeping import VIRTUAL_ENTRY_NS
 from kernel_model.types import (
+    KEEP_REGISTERS,
     PAGE_MASK,
     PAGE_OFFSET,
     U32_MASK,
     U64_MASK,
-    KeepRegisters,
     SyscallError,
     TaskExit,
     UserPtr,
@@ -150,11 +150,6 @@ class EntryPath:
         except Blocked as blocked:
             self._block(task, BlockedCall(handler, number, (a0, a1, a2, a3, a4, a5), blocked, made, pc, sp))
             return
-        except KeepRegisters:
-            if self._events.active or self.kernel.signal_work:
-                if not self._call_is_over(task, number, made, (a0, a1, a2, a3, a4, a5), None):
-                    self._schedule()
-            return
         except TaskExit as gone:
             self._exit(task, gone, number, (a0, a1, a2, a3, a4, a5))
             self._schedule()
@@ -164,7 +159,7 @@ class EntryPath:
             if not self._call_is_over(task, number, made, (a0, a1, a2, a3, a4, a5), result):
                 self._schedule()
         elif self.kernel.signal_work or -errno.MAX_ERRNO <= result <= -errno.ERESTARTSYS:
-            if not self._exit_work(task, (made, a0, result)):
+            if not self._exit_work(task, None if result == KEEP_REGISTERS else (made, a0, result)):
                 self._schedule()
 
     @cached_property
@@ -298,14 +293,15 @@ class EntryPath:
             self._events.emit(UnknownSyscall(task, number & U32_MASK, pc))
         raise SyscallError(errno.ENOSYS)
 
-    def _call_is_over(self, task: Task, number: int, made: int, args: CallArgs, result: int | None) -> bool:
+    def _call_is_over(self, task: Task, number: int, made: int, args: CallArgs, result: int) -> bool:
         """Exit work: what listeners are told, restarts, signals. False when the task does not go on now.
 
         `made`: all 64 bits of the number as the program made the call, which a restart puts back.
         """
+        kept = result == KEEP_REGISTERS
         if self._events.active:
-            self._events.emit(SyscallExit(task, number, self._table.name(number), args, result))
-        return self._exit_work(task, None if result is None else (made, args[0], result))
+            self._events.emit(SyscallExit(task, number, self._table.name(number), args, None if kept else result))
+        return self._exit_work(task, None if kept else (made, args[0], result))
 
     # -- blocking, and whose turn it is -------------------------------------------------------------------------------
     def _block(self, task: Task, call: BlockedCall) -> None:
@@ -379,11 +375,11 @@ class EntryPath:
         except Blocked as again:
             self.kernel.sched.sleep(task, call._replace(blocked=again))
             return False
-        except KeepRegisters:
-            return self._call_is_over(task, call.number, call.made, args, None)
         except TaskExit as gone:
             self._exit(task, gone, call.number, args)
             return False
+        if result == KEEP_REGISTERS:
+            return self._call_is_over(task, call.number, call.made, args, result)
         task.call_state = None
         self._cpu.resume_call()
         self._write_result(result)

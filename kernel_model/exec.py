@@ -25,7 +25,7 @@ from kernel_model.fs.permission import MAY_EXEC, MAY_READ, generic_permission, i
 from kernel_model.mm.mm import MemoryMap
 from kernel_model.mm.uaccess import copy_from_user_partial, get_user, strncpy_from_user
 from kernel_model.signal.sighand import SigAction, SigAltStack, SighandStruct
-from kernel_model.types import PAGE_SIZE, KeepRegisters, SyscallError, TaskExit, UserPtr
+from kernel_model.types import KEEP_REGISTERS, PAGE_SIZE, SyscallError, TaskExit, UserPtr
 from kernel_model.ucounts import check_execve
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Binprm:
 
 # -- the calls ---------------------------------------------------------------------------------------------------------
 def do_execve(task: Task, dfd: int, filename: UserPtr, argv: UserPtr, envp: UserPtr, flags: int) -> int:
-    """execve(2), execveat(2) with the guest's own pointers. Never returns: SyscallError, KeepRegisters or TaskExit.
+    """execve(2), execveat(2) with the guest's own pointers. KEEP_REGISTERS; SyscallError or TaskExit.
 
     Order as fs/exec.c:do_execveat_common(): the name, the file, then the strings.
     """
@@ -132,7 +132,7 @@ def do_execve(task: Task, dfd: int, filename: UserPtr, argv: UserPtr, envp: User
         _bprm_execve(task, bprm)
     finally:
         put_file(bprm.file, None)
-    raise KeepRegisters
+    return KEEP_REGISTERS
 
 
 def kernel_execve(task: Task, filename: bytes, argv: list[bytes], envp: list[bytes]) -> None:

@@ -33,8 +33,8 @@ class SyscallError(Exception):
         self.errno = errno
 
 
-class KeepRegisters(Exception):
-    """A handler has replaced the task's registers itself (execve, rt_sigreturn): write no result."""
+KEEP_REGISTERS: Final = -(1 << 64)
+"""A handler's result when it has replaced the task's registers itself (execve, rt_sigreturn): none is written."""
 
 
 class TaskExit(Exception):

@@ -9,6 +9,7 @@ from emu.cpu import binding
 from emu.cpu.binding import Arm64CpReg, Engine, RegisterBatch
 from emu.cpu.engine import GuestRam, Image, UnicornCpu
 from kernel_model.arch.aarch64 import HANDLER_CLEARS
+from kernel_model.types import KEEP_REGISTERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,6 +129,8 @@ class Aarch64Cpu(UnicornCpu):
     def write_result(self, value: int) -> None:
         """See `Cpu`."""
         if value < 0:
+            if value == KEEP_REGISTERS:
+                return
             value &= _U64
         frame = self.leaving
         if frame is not None:

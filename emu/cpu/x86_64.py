@@ -11,6 +11,7 @@ from emu.cpu.binding import Engine, RegisterBatch, SavedContext, X86Mmr
 from emu.cpu.engine import GuestRam, Image, R, TaskContext, UnicornCpu, W, X
 from emu.cpu.x86_exceptions import forget_exception
 from kernel_model.arch.x86_64 import DATA_SELECTOR, HANDLER_CLEARS, TASK_UNMAPPED_BASE, VTASK_SELECTOR
+from kernel_model.types import KEEP_REGISTERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -328,6 +329,8 @@ class X8664Cpu(UnicornCpu):
     def write_result(self, value: int) -> None:
         """See `Cpu`: `syscall` leaves the return address in rcx and the flags in r11."""
         if value < 0:
+            if value == KEEP_REGISTERS:
+                return
             value &= _U64
         frame = self.leaving
         if frame is not None:

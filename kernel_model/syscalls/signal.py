@@ -16,7 +16,7 @@ from kernel_model.signal.send import force_signal, send_signal
 from kernel_model.signal.sighand import SigAction, SigInfo
 from kernel_model.syscalls import kinds
 from kernel_model.syscalls.declare import Pid, Signal, Size, UInt, syscall
-from kernel_model.types import KeepRegisters, SyscallError
+from kernel_model.types import KEEP_REGISTERS, SyscallError
 from kernel_model.wait import Blocked
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def sys_rt_sigreturn(task: Task) -> int:
         signal, code, address = ops.bad_frame(task)
         force_signal(task.kernel, task, SigInfo(signal, code, fields=(("addr", address),)))
         return 0
-    raise KeepRegisters
+    return KEEP_REGISTERS
 
 
 # -- sending ----------------------------------------------------------------------------------------------------------
@@ -222,19 +222,19 @@ def sys_tgkill(task: Task, tgid: Pid, pid: Pid, sig: Signal) -> int:
     if target is None or target.tgid != find_vpid(task, tgid):
         raise SyscallError(errno.ESRCH)
     info = _info_from(sig, abi.SI_TKILL, task.tgid_vnr, task.cred.uid)
-    if target is task and 0 < sig <= abi.NSIG:
-        _enter_own_handler(task, info)
+    if target is task and 0 < sig <= abi.NSIG and _enter_own_handler(task, info):
+        return KEEP_REGISTERS
     send_checked(task, target, info, group=False)
     return 0
 
 
-def _enter_own_handler(task: Task, info: SigInfo) -> None:
-    """A task signals itself: KeepRegisters, in the handler, if nothing else is to be looked at on the way there."""
-    if info.signo not in _JOB_CONTROL and task.ucounts.sigpending < task.signal.rlim[RLIMIT_SIGPENDING][0]:
-        kernel = task.kernel
-        kernel.cpu.write_result(0)
-        if _enter_at_once()(kernel, task, info):
-            raise KeepRegisters
+def _enter_own_handler(task: Task, info: SigInfo) -> bool:
+    """A task signals itself: is it in the handler, with nothing else to be looked at on the way there?"""
+    if info.signo in _JOB_CONTROL or task.ucounts.sigpending >= task.signal.rlim[RLIMIT_SIGPENDING][0]:
+        return False
+    kernel = task.kernel
+    kernel.cpu.write_result(0)
+    return _enter_at_once()(kernel, task, info)
 
 
 @cache

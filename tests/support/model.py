@@ -22,7 +22,7 @@ from kernel_model.mm.frames import FrameAllocator
 from kernel_model.mm.mm import MemoryMap
 from kernel_model.mm.uaccess import copy_from_user, copy_to_user
 from kernel_model.timekeeping import Timekeeper
-from kernel_model.types import PAGE_SIZE, UserPtr
+from kernel_model.types import KEEP_REGISTERS, PAGE_SIZE, UserPtr
 
 T = TypeVar("T")
 
@@ -77,7 +77,8 @@ class IdleCpu:
         pass
 
     def write_result(self, value: int) -> None:
-        self.results.append(value)
+        if value != KEEP_REGISTERS:
+            self.results.append(value)
 
     def read_pc(self) -> int:
         return self.gregs[self.pc_index]
