@@ -129,6 +129,8 @@ def _take(kernel: Kernel, ns: PidNamespace, nr: int) -> int:
 def _next(kernel: Kernel, ns: PidNamespace) -> int:
     """The next free number, going round."""
     used = _used(kernel, ns)
+    if ns.parent is not None and not ns.child_reaper:
+        ns.last_pid = 0  # the first process could not be made, the last time
     for _ in range(PID_MAX):
         ns.last_pid = ns.last_pid + 1 if ns.last_pid < PID_MAX - 1 else _RESERVED_PIDS
         if ns.last_pid not in used:
