@@ -168,6 +168,14 @@ def _marks(image: VdsoImage) -> dict[int, list[str]]:
         if saved:
             text += "; beside the frame: " + " ".join(f"{name}={at}" for name, at in saved)
         marks.setdefault(start, []).append(text)
+    for start, end in image.tails:
+        marks.setdefault(start, []).append(f"a signal before {end:#x} waits: results are on their way to memory")
+    for start, end, target in image.fault_exits:
+        marks.setdefault(start, []).append(f"a fault before {end:#x} leads to {target:#x}")
+    for offset, saved in image.restores.items():
+        marks.setdefault(offset, []).append(
+            "behind a flagged call; its program gets back: " + " ".join(f"{name}={at}" for name, at in saved)
+        )
     if image.undo_ranges:
         marks.setdefault(image.plain, []).append("the call is made as the program made it")
     for offset in image.glue_returns:
@@ -187,10 +195,13 @@ def code(image: VdsoImage, function: Function, rows: dict[int, str], remarks: li
     """A function, an instruction a line, with the unwind rules and what the kernel knows of it where these change."""
     yield f"{function.plain_name}@{function.version}:"
     marks = _marks(image)
+    parts = {offset: label for label, offset in image.labels.items()}
     width = _BYTES_WIDTH[image.arch]
     place = function.start
     body = image.elf[place : place + function.size]
     for number, (address, size, text) in enumerate(disassemble(image.arch, body, place)):
+        if address in parts:
+            yield f"{_INDENT}{parts[address]}:"
         for mark in marks.get(address, ()):
             yield from _note(mark)
         if rows.get(address):

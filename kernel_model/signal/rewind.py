@@ -118,6 +118,9 @@ def undo_bounce(kernel: Kernel, task: Task, *, preempted: bool = False) -> None:
     flags = arch.user_flags(frame[3])
     if flags is None:
         return
+    behind = pc + arch.SYSCALL_INSTRUCTION_BYTES - task.mm.vdso
+    if not finished and kernel.vdso is not None and behind not in kernel.vdso.image.glue_returns:
+        regs[arch.NUMBER_INDEX] = frame[0]  # anything may be in it but where it makes a call; even restart_syscall's
     signal_ops(arch.NAME).rewind_bounce(regs, frame, flags)
     if finished:
         regs[arch.PC_INDEX] = frame[2]

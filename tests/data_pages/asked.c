@@ -2,7 +2,8 @@
  * Around each call are calls that nobody has, which tell a test what is to come and what came out. On the CPU that the
  * caller begins on another process runs, with other numbers. The caller is no process's first thread.
  *
- * With an argument the handler of a signal makes a child, which returns from it as its parent does. */
+ * With the argument `forks` the handler of a signal makes a child, which returns from it as its parent does. With `calls`
+ * the system call instruction is used instead, for some of them, with twice as many trials. */
 #define _GNU_SOURCE
 #include "../../guests/src/vdso/lookup.h"
 #include <pthread.h>
@@ -28,7 +29,7 @@ static void go_to(unsigned long mask)
     syscall(SYS_sched_setaffinity, 0, sizeof mask, &mask);
 }
 
-static int forks;
+static int forks, by_call;
 static volatile pid_t child = -1; /* of the handler's; 0 in it */
 
 /* A signal takes the task to CPU 1, and lets the other process have CPU 0 meanwhile. */
@@ -44,15 +45,16 @@ static void handler(int number)
 static void *ask(void *unused)
 {
     (void)unused;
-    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+    long (*kernel)(long) = vdso_function("__kernel_syscall");
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i += by_call ? 3 : 1) {
         int (*function)(void) = vdso_function(calls[i].name);
-        for (long trial = 0; trial < TRIALS; trial++) {
+        for (long trial = 0; trial < (by_call ? 2 * TRIALS : TRIALS); trial++) {
             go_to(1);
             go_to(3);
             sched_yield();
             syscall(SYS_write, NEXT, i, trial);
-            int told = function();
-            syscall(SYS_write, RESULT, i, told != syscall(calls[i].number));
+            int told = by_call ? syscall(calls[i].number) : function();
+            syscall(SYS_write, RESULT, i, told != kernel(calls[i].number));
             if (!child)
                 _exit(0);
         }
@@ -62,10 +64,10 @@ static void *ask(void *unused)
 
 int main(int argc, char **argv)
 {
-    (void)argv;
     struct sigaction action = { .sa_handler = handler };
     pthread_t thread;
-    forks = argc > 1;
+    forks = argc > 1 && !strcmp(argv[1], "forks");
+    by_call = argc > 1 && !strcmp(argv[1], "calls");
     sigaction(SIGUSR1, &action, 0);
     pid_t other = fork();
     if (!other) {

@@ -19,7 +19,8 @@ from emu.trace.output import Output
 from emu.trace.recorder import Recorder
 from emu.trace.text import TextTeller
 from kernel_model.abi.signal import SI_TKILL, SIGUSR1
-from kernel_model.events import BeganAgain, SyscallEnter
+from kernel_model.bounce import BounceWishes
+from kernel_model.events import BeganAgain, Rewound, SyscallEnter
 from kernel_model.placement import move_to
 from kernel_model.signal.send import send_signal
 from kernel_model.signal.sighand import SigInfo
@@ -48,15 +49,18 @@ NEEDS_ROOT = {"getuid", "geteuid", "getgid", "getegid"}
 class Trials:
     """One run of `asked.c`. `how`: preempted | signalled | forked (in a signal's handler).
 
+    `abi` userspace: by the system call instruction, which the handler serves.
     `back`: so many instructions after it was preempted a task is moved back to its first CPU; 0 for never.
     """
 
     def __init__(self, arch: str, variant: str, abi: str, how: str, back: int = 0) -> None:
         path = program(Path(__file__).parent / "asked.c", arch)
-        argv = [b"asked", b"forks"] if how == "forked" else [b"asked"]
+        served = abi == "userspace"
+        argv = [b"asked", b"forks" if how == "forked" else b"calls" if served else b""]
         self.machine = machine = Machine(
             MachineOptions(
-                program=str(path), argv=argv, env={}, isolate=True, cpus=2, virtual_time=True, abi=abi,
+                program=str(path), argv=argv, env={}, isolate=True, cpus=2, virtual_time=True,
+                abi="bounce" if served else abi, bounce=BounceWishes(vdso="userspace" if served else "plain"),
                 vdso_data=variant,
             )
         )  # fmt: skip
@@ -74,18 +78,23 @@ class Trials:
         self._left = -1
         self.began_again: set[tuple[str, int]] = set()
         """Where the kernel has said so."""
+        self.rewound = 0
+        """How often a call that the handler had not answered yet was put back."""
         self._asks: Task | None = None
         self.answers = 0
         self.kernel.events.subscribe(self._on_event)
         image, vdso = load(arch), machine.task.mm.vdso
         places = [image.symbols[f"__kernel_{name}"] for name in ASKED]
-        self._watch = InstructionWatch(machine.cpu, self._before, vdso + min(places), vdso + max(places) + 128)
+        start, end = (vdso, machine.task.mm.vdso_end) if served else (vdso + min(places), vdso + max(places) + 128)
+        self._watch = InstructionWatch(machine.cpu, self._before, start, end)
 
     def run(self) -> None:
         """To the end of the guest."""
         assert self.machine.run() == 0
 
     def _on_event(self, event: Event) -> None:
+        if isinstance(event, Rewound):
+            self.rewound += event.task is self._asks and not event.finished
         if isinstance(event, BeganAgain):
             assert event.task is self._asks
             self.began_again.add(self._now)
@@ -167,6 +176,22 @@ class TestRace:
         assert places[0] == set(range(first, last + 1))
         assert first > 0, "nothing has been read before the first instruction"
         assert ("getpid", last + 1) in trials.done, "after the data were read there is no race"
+
+
+@pytest.mark.parametrize("how", ["preempted", "signalled"])
+@pytest.mark.parametrize("variant", ["percpu", "perthread"])
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_a_call_that_is_answered(arch: str, variant: str, how: str) -> None:
+    """It is made again from its instruction on, unless the answer is there."""
+    trials = Trials(arch, variant, "userspace", how)
+    trials.run()
+    asked = ASKED[::3]
+    assert trials.answers == 2 * TRIALS * len(asked)
+    assert not trials.wrong and not trials.began_again
+    for name in asked:
+        places = {place for of, place in trials.done if of == name}
+        assert places == set(range(len(places))) and len(places) > 20
+    assert trials.rewound > 10 * len(asked)
 
 
 @pytest.mark.parametrize("back", [0, 1, 2, 4, 6, 9])
