@@ -1,4 +1,4 @@
-"""The story in docs/signals.md is what `uabi-emu trace` prints, but for the addresses and counts of that run."""
+"""The stories in docs/signals.md are what `uabi-emu trace` prints, but for the addresses and counts of that run."""
 
 from __future__ import annotations
 
@@ -21,11 +21,33 @@ def shape(text: str) -> str:
     return _NUMBER.sub(token, re.sub(r"landing(-[0-9a-f]+)?", "landing", text))
 
 
+def examples(begin: str) -> list[str]:
+    """The blocks of the document that begin so."""
+    text = (ROOT / "docs" / "signals.md").read_text()
+    return re.findall(rf"^```text\n({begin}.*?)\n```$", text, re.M | re.S)
+
+
+def stories(arch: str, folder: Path, *options: str) -> list[str]:
+    """What is told of the calls of getppid that the guest makes."""
+    guest = next(guest for guest in discover() if (guest.id, guest.arch) == ("signal/landing", arch))
+    command = [word if word != "run" else "trace" for word in emulator(*options, "--only", "getppid")]
+    return run([*command, build(guest)], cwd=folder).stderr.decode().split("\n\n")
+
+
+def test_the_signal_in_the_middle_of_a_call_that_is_served(tmp_path: Path) -> None:
+    (told,) = examples("  stop ")
+    seen = "\n\n".join(stories("x86_64", tmp_path, "--vdso", "userspace"))
+    found = re.findall(r"^  stop .*?has the CPU again$", seen, re.M | re.S)
+    assert found
+
+    def words(text: str) -> str:
+        return re.sub(r"\((serve|userspace|__kernel)_\w+\)", "(part)", " ".join(shape(text).split()))
+
+    assert words(told) in [words(story) for story in found]
+
+
 def test_the_signal_in_the_middle_of_a_bounce(tmp_path: Path) -> None:
-    told = re.search(r"^```text\n(bounce .*?)\n```$", (ROOT / "docs" / "signals.md").read_text(), re.M | re.S)
-    assert told
-    guest = next(guest for guest in discover() if (guest.id, guest.arch) == ("signal/landing", "aarch64"))
-    command = [word if word != "run" else "trace" for word in emulator()]
-    stories = run([*command, "--only", "getppid", build(guest)], cwd=tmp_path).stderr.decode().split("\n\n")
-    (at,) = (index for index, story in enumerate(stories) if "\n  rewind " in story)
-    assert shape("\n\n".join(stories[at : at + 3])) == shape(told[1])
+    (told,) = examples("bounce ")
+    seen = stories("aarch64", tmp_path)
+    (at,) = (index for index, story in enumerate(seen) if "\n  rewind " in story)
+    assert shape("\n\n".join(seen[at : at + 3])) == shape(told)

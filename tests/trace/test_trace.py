@@ -387,6 +387,17 @@ def test_records_of_calls_that_are_served(arch: str, tmp_path: Path) -> None:
         assert kept == entries_read["cost"]["instructions"]
 
 
+def test_a_signal_that_ends_a_call_by_another_is_told_as_documented(tmp_path: Path) -> None:
+    served_records("x86_64", tmp_path)
+    seen = run(trace("--vdso", "userspace", "--only", "pause", tmp_path / "served"), cwd=tmp_path).stderr.decode()
+    (told,) = re.findall(r"^```text\n(  call .*?)\n```$", (ROOT / "docs" / "signals.md").read_text(), re.M | re.S)
+
+    def words(text: str) -> str:
+        return re.sub(r"0x\w+", "...", " ".join(text.split()))
+
+    assert words(told) in words(seen)
+
+
 @pytest.mark.parametrize("arch", ARCHES)
 def test_only_goes_by_the_call_of_the_program(arch: str, tmp_path: Path) -> None:
     found = served_records(arch, tmp_path, "--only", "openat,ppoll")

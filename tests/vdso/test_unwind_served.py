@@ -64,8 +64,8 @@ ARGUMENTS = [
 sizes of structs, bad pointers."""
 NOT_REACHED = {"aarch64": {"glue_fault"}, "x86_64": set[str]()}
 """Parts that nothing leads to: no glue of AArch64's reads the program's memory."""
-RESULTS = ("getpid", "getppid", "")
-"""What the real calls are changed into: a number, 0, or -ENOSYS."""
+RESULTS = ("getpid", "getppid", "restart_syscall")
+"""What the real calls are changed into: a number, 0, or -EINTR."""
 
 
 def program(unwinder: str, arch: str) -> Path:
@@ -129,7 +129,7 @@ class Run:
         )  # fmt: skip
         self.arch = machine.kernel.arch
         self.places = Places(machine.kernel)
-        self._harmless = [next((n for n, row in names(arch).items() if row.name == name), 0x3FE) for name in RESULTS]
+        self._harmless = [next(n for n, row in names(arch).items() if row.name == name) for name in RESULTS]
         self._bounces = 0
         self._chance = Random(1)
         self._testing = False
