@@ -317,7 +317,8 @@ def _bprm_execve(task: Task, bprm: Binprm, *, first: bool = False) -> None:
     if kernel.data_pages is not None:
         kernel.data_pages.start_thread(task)
     if kernel.user_pages is not None:
-        kernel.user_pages.attach(task)
+        if first:
+            kernel.user_pages.attach(task, with_fs=True)
         kernel.user_pages.tell(task)
     if kernel.events.active:
         kernel.events.emit(Execve(task, bprm.filename, list(bprm.argv)))

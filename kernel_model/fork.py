@@ -79,7 +79,8 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
     if kernel.user_pages is not None:
         kernel.user_pages.read_back(task)
     child = copy.copy(task)
-    child.variables = None
+    if kernel.user_pages is not None:
+        kernel.user_pages.begin(child)
     pid_ns = nsproxy.pid_ns_for_children
     numbers = alloc_pid(kernel, pid_ns, args.set_tid)
     child.pid, child.pid_vnr, child.pid_ns, child.nsproxy = numbers[0], numbers[-1], pid_ns, nsproxy
@@ -130,8 +131,6 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
         timens_commit(child)
     if kernel.data_pages is not None:
         kernel.data_pages.copy_process(task, child)
-    if kernel.user_pages is not None:
-        kernel.user_pages.attach(child)
     kernel.tasks[child.pid] = child
     count_task(child)
     if kernel.cpu_count > 1:

@@ -41,8 +41,11 @@ _BLOCK: Final = 1
 def set_work(task: Task, bits: int) -> None:
     """From now on that is done with its calls."""
     task.syscall_work = bits
-    if task.kernel.data_pages is not None:
-        task.kernel.data_pages.watch_changed(task)
+    kernel = task.kernel
+    if kernel.data_pages is not None:
+        kernel.data_pages.watch_changed(task)
+    if kernel.user_pages is not None and task is kernel.current:
+        kernel.user_pages.tell(task)
 
 
 class UserDispatch(NamedTuple):

@@ -9,8 +9,6 @@ from kernel_model.signal.sighand import PendingSignals, SigAltStack, SighandStru
 from kernel_model.ucounts import alloc_ucounts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from kernel_model.fs.dentry import Path
     from kernel_model.fs.file import FilesStruct
     from kernel_model.kernel import Kernel
@@ -23,47 +21,6 @@ if TYPE_CHECKING:
     from kernel_model.syscall_work import UserDispatch
     from kernel_model.user_pages import UserPage
     from kernel_model.wait import WaitQueue
-
-PER_MASK: Final = 0xFF
-"""include/uapi/linux/personality.h."""
-PER_LINUX32: Final = 8
-_LAST_SIGNAL: Final = 64
-
-
-class Variable:
-    """An attribute of a task that its page may hold (`kernel_model.user_pages`): there it is the program's word.
-
-    `is_valid(task, value)`: would the call that sets it take that value? If not, the last one that was good stands.
-    """
-
-    __slots__ = ("_name", "is_valid", "own")
-
-    def __init__(self, is_valid: Callable[[Task, int], bool]) -> None:
-        self.is_valid = is_valid
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-        self.own = "_" + name
-
-    def __get__(self, task: Task, owner: type) -> int:
-        page = task.variables
-        values = task.__dict__
-        if page is not None:
-            value = page.get(self._name)
-            if self.is_valid(task, value):
-                values[self.own] = value
-        own: int = values[self.own]
-        return own
-
-    def __set__(self, task: Task, value: int) -> None:
-        task.__dict__[self.own] = value
-        if task.variables is not None:
-            task.variables.set(self._name, value)
-
-
-def _is_personality(task: Task, value: int) -> bool:
-    return value & PER_MASK != PER_LINUX32 or bool(task.kernel.arch.COMPAT_UTS_MACHINE)
-
 
 class FsStruct:
     """Where a task stands in the tree (`struct fs_struct`), shared by the tasks that CLONE_FS made."""
@@ -124,10 +81,6 @@ class Task:
 
     numa_node: Final = 0
     """All CPUs are of one node."""
-    robust_list = Variable(lambda task, value: True)
-    personality = Variable(_is_personality)
-    pdeath_signal = Variable(lambda task, value: value <= _LAST_SIGNAL)
-    timer_slack_ns = Variable(lambda task, value: 0 < value < 1 << 63)
 
     def __init__(
         self,
@@ -144,7 +97,9 @@ class Task:
     ) -> None:
         self.kernel = kernel
         self.variables: UserPage | None = None
-        """Its own page of variables (`kernel_model.user_pages`)."""
+        """Its own page of variables, which hold instead of its attributes then (`kernel_model.user_pages`)."""
+        self.variable_calls = 0
+        """How many calls it has made that such a page would have served."""
         self.pid = pid
         self.tgid = tgid
         self.nsproxy: NsProxy = kernel.init_nsproxy
@@ -236,9 +191,3 @@ class Task:
     def parent_pid(self) -> int:
         """Its parent's number in the initial pid namespace; 0 while nobody in the guest started it."""
         return self.signal.parent_tgid
-
-
-def variable_of_task(name: str) -> tuple[str, Callable[[Task, int], bool]]:
-    """What a task itself has its `Variable` of that name under, and whether a value is one that it may have."""
-    variable: Variable = Task.__dict__[name]
-    return variable.own, variable.is_valid

@@ -7,9 +7,20 @@ from typing import Final
 from kernel_model.abi import time as abi
 from kernel_model.abi.errno import ENOMEM
 from kernel_model.abi.prctl import PR_GET_PDEATHSIG, PR_GET_TIMERSLACK, PR_SET_PDEATHSIG, PR_SET_TIMERSLACK
+from kernel_model.abi.signal import (
+    SIG_BLOCK,
+    SIG_SETMASK,
+    SIG_UNBLOCK,
+    SIGKILL,
+    SIGSET_BYTES,
+    SIGSTOP,
+    UNBLOCKABLE,
+    sigmask,
+)
 from kernel_model.arch.x86_64 import DATA_SELECTOR, TASK_UNMAPPED_BASE, VTASK_SELECTOR
 from kernel_model.bounce import HELD_AT, NO_CALL, REDIRECT
 from kernel_model.syscalls.table import names as calls_of
+from kernel_model.types import U64_MASK
 from vdso_image import data_pages, vvar
 from vdso_image.served import LAST_SERVED
 
@@ -53,6 +64,7 @@ def constants(arch: str) -> dict[str, int]:
         **{f"VTASK_{name.upper()}": offset for name, offset in data_pages.PER_TASK.offsets().items()},
         **{f"VFS_{name.upper()}": offset for name, offset in data_pages.PER_FS.offsets().items()},
         "LAST_SERVED": LAST_SERVED[arch],
+        "ROUTINE_BITS": LAST_SERVED[arch].bit_length(),
         "GLUE_HELD": HELD_AT,
         "NO_WAIT4_OPTIONS": 0x1FFF_FFF4,  # kernel/exit.c:kernel_wait4()
         "ROBUST_LIST_HEAD_BYTES": 24,  # include/uapi/linux/futex.h: struct robust_list_head
@@ -60,6 +72,13 @@ def constants(arch: str) -> dict[str, int]:
         "PER_LINUX32": 8,
         "UMASK_BITS": 0o777,
         "LAST_SIGNAL": 64,
+        "SIG_BLOCK": SIG_BLOCK,
+        "SIG_UNBLOCK": SIG_UNBLOCK,
+        "SIG_SETMASK": SIG_SETMASK,
+        "SIGSET_BYTES": SIGSET_BYTES,
+        "NOT_SIGKILL": U64_MASK & ~sigmask(SIGKILL),
+        "NOT_SIGSTOP": U64_MASK & ~sigmask(SIGSTOP),
+        "MAY_BLOCK": U64_MASK & ~UNBLOCKABLE,
         "PR_SET_PDEATHSIG": PR_SET_PDEATHSIG,
         "PR_GET_PDEATHSIG": PR_GET_PDEATHSIG,
         "PR_SET_TIMERSLACK": PR_SET_TIMERSLACK,

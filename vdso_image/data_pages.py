@@ -100,6 +100,8 @@ PER_TASK: Final = DataLayout(
     "[vtask]",
     (
         Field("fs_page", "Q", "where the address space shows the task's [vfs]; 0 for nowhere"),
+        Field("pending", "Q", "rt_sigprocmask: what may be pending, bit n-1 for signal n, is left to the kernel"),
+        Field("blocked", "Q", "rt_sigprocmask: the signal mask"),
         Field("robust_list", "Q", "set_robust_list, get_robust_list"),
         Field("timer_slack_ns", "Q", "prctl: PR_SET_TIMERSLACK, PR_GET_TIMERSLACK"),
         Field("personality", "I", "personality"),

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from kernel_model.syscalls.table import names as calls_of
 from vdso_image.data_pages import ANSWERS
 
-VARIABLES: Final = ("umask", "personality", "set_robust_list", "get_robust_list", "prctl")
+VARIABLES: Final = ("rt_sigprocmask", "umask", "personality", "set_robust_list", "get_robust_list", "prctl")
 """They read or write a variable in `[vtask]` or `[vfs]`."""
 _AT_FDCWD: Final = -100
 _AT_SYMLINK_NOFOLLOW: Final = 0x100
@@ -175,7 +175,8 @@ def _routines(arch: str) -> dict[int, str]:
     return found | {numbers[name]: f"glue_{name}" for name in (*GLUE, *CONVERTED) if name in numbers}
 
 
-LAST_SERVED: Final = {arch: max(_routines(arch)) for arch in ("aarch64", "x86_64")}
+LAST_SERVED: Final = {arch: (1 << max(_routines(arch)).bit_length()) - 1 for arch in ("aarch64", "x86_64")}
+"""The last number that the table has a place for: all that have no bit above its last one."""
 
 
 def routine_of(arch: str) -> list[str | None]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kernel_model.task import variable_of_task
+from kernel_model.user_pages import FOR_THE_HANDLER
 from vdso_image.data_pages import LAYOUTS, PER_FS, PER_TASK
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _text(name: str, value: int) -> str:
 
 def _doubt(task: Task, shown: Shown, name: str, value: int) -> str:
     """What the kernel goes by, where it does not believe the program's word."""
-    if shown.layout is not PER_TASK or name == "fs_page":
+    if shown.layout is not PER_TASK or name in FOR_THE_HANDLER:
         return ""
-    key, is_valid = variable_of_task(name)
-    return "" if is_valid(task, value) else f" (the kernel goes by {_text(name, task.__dict__[key])})"
+    believed = getattr(task, name)
+    return "" if believed == value else f" (the kernel goes by {_text(name, believed)})"

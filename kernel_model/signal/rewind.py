@@ -10,7 +10,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kernel_model.abi.signal import SIGKILL, SYNCHRONOUS_MASK, sigmask
+from kernel_model.abi.signal import SIGKILL, SYNCHRONOUS_MASK, UNBLOCKABLE, sigmask
 from kernel_model.arch import signal_ops
 from kernel_model.bounce import FRAME_BYTES, HELD_AT, BadFrame, pop_frame
 from kernel_model.events import Rewound, ServingGivenUp
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from kernel_model.task import Task
 
 _WORD: Final = Struct("<Q")
+SIGMASK: Final = "sigmask"
+"""What an undo range calls the word beside the frame that is no register but the signal mask as it was."""
 _KILL_BIT: Final = sigmask(SIGKILL)
 _MAX_LOOKS: Final = 1000
 """So often a signal is left to wait: a routine is far shorter, and whoever jumps into one may be in there for ever."""
@@ -106,7 +108,7 @@ def undo_bounce(kernel: Kernel, task: Task, *, preempted: bool = False) -> None:
     where = _where(kernel, task)
     if where is None:
         return
-    regs, finished, frame_at = where
+    regs, finished, frame_at, mask = where
     arch = kernel.arch
     pc = regs[arch.PC_INDEX]
     address = regs[arch.SP_INDEX] + frame_at & U64_MASK
@@ -122,6 +124,8 @@ def undo_bounce(kernel: Kernel, task: Task, *, preempted: bool = False) -> None:
     if not finished and kernel.vdso is not None and behind not in kernel.vdso.image.glue_returns:
         regs[arch.NUMBER_INDEX] = frame[0]  # anything may be in it but where it makes a call; even restart_syscall's
     signal_ops(arch.NAME).rewind_bounce(regs, frame, flags)
+    if mask is not None:
+        task.blocked = mask & ~UNBLOCKABLE
     if finished:
         regs[arch.PC_INDEX] = frame[2]
         regs[arch.RESULT_INDEX] = result
@@ -196,20 +200,23 @@ def give_up_serving(kernel: Kernel, task: Task) -> bool:
     where = _where(kernel, task)
     if where is None or where[1] or kernel.vdso is None:
         return False
-    regs = where[0]
+    regs, _, _, mask = where
     plain = task.mm.vdso + kernel.vdso.image.plain
     if regs[kernel.arch.PC_INDEX] == plain:
         return False  # there is no frame: it would fault again, for ever
     if kernel.events.active:
         kernel.events.emit(ServingGivenUp(task, regs[kernel.arch.PC_INDEX]))
+    if mask is not None:
+        task.blocked = mask & ~UNBLOCKABLE
     regs[kernel.arch.PC_INDEX] = plain
     kernel.cpu.write_gregs(regs)
     return True
 
 
-def _where(kernel: Kernel, task: Task) -> tuple[list[int], bool, int] | None:
+def _where(kernel: Kernel, task: Task) -> tuple[list[int], bool, int, int | None] | None:
     """Where a task is in the handler that serves calls: registers with those it has saved, whether its result is final,
-    and where the frame is, counted from SP. None where it is not in there, or can't have saved what it says.
+    where the frame is, counted from SP, and the signal mask to go back to, if it has changed that before its result was
+    final. None where it is not in there, or can't have saved what it says.
     """
     mm = task.mm
     arch = kernel.arch
@@ -220,13 +227,17 @@ def _where(kernel: Kernel, task: Task) -> tuple[list[int], bool, int] | None:
     for start, end, finished, frame_at, saved in kernel.vdso.image.undo_ranges:
         if start <= offset < end:
             frame = regs[arch.SP_INDEX] + frame_at
+            mask = None
             try:
                 for name, at in saved:
-                    data = copy_from_user(mm, arch.untag(frame + at & U64_MASK), _WORD.size)
-                    regs[arch.GREG_NAMES.index(name)] = _WORD.unpack(data)[0]
+                    (value,) = _WORD.unpack(copy_from_user(mm, arch.untag(frame + at & U64_MASK), _WORD.size))
+                    if name == SIGMASK:
+                        mask = value
+                    else:
+                        regs[arch.GREG_NAMES.index(name)] = value
             except SyscallError:
                 return None
-            return regs, finished, frame_at
+            return regs, finished, frame_at, mask
     return None
 
 

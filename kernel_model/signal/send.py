@@ -120,6 +120,8 @@ def enqueue(kernel: Kernel, task: Task, info: SigInfo, *, group: bool, bare: boo
         pending.add_bare(info.signo)
     else:
         pending.add(info)
+    if kernel.user_pages is not None:
+        kernel.user_pages.signal_pends(task, group=group)
     if kernel.events.active:
         kernel.events.emit(SignalSent(task, info.signo, info.code))
     if task.sighand.signalfd_wqh is not None:

@@ -69,12 +69,16 @@ class SyscallTable(dict[int, RawHandler]):
         self._dropped = numbers
 
     def __missing__(self, number: int) -> RawHandler:
-        """Import, compile and keep the handler of `number`."""
+        """Make and keep the handler of `number`."""
+        handler = self[number] = self.compile(number)
+        return handler
+
+    def compile(self, number: int) -> RawHandler:
+        """Import and compile the handler of `number`."""
         call = None if number in self._dropped else declared(self._rows[number])
         if call is None:
             raise KeyError(number)
-        handler = self[number] = call.compile()
-        return handler
+        return call.compile()
 
     def numbers(self) -> Iterable[int]:
         """All that the architecture has given out, whether the kernel model has the call or not."""

@@ -66,7 +66,8 @@ static const struct mode modes[] = {
 enum scenario {
     GETPID, READ, READ_WAITS, WRITE, NANOSLEEP, FUTEX, FUTEX_TIMED, PPOLL, PPOLL_UNBLOCKS, BLOCK, UNBLOCK, FORK, VFORK,
     SIGRETURN, UPPER_HALF, STEPPED, UMASK, PERSONALITY, GET_ROBUST_LIST, GET_PDEATHSIG, OPEN, EPOLL_WAIT, OLD_FORK,
-    GETCPU, GETEUID, WAIT4, WAIT4_WAITS, POLL, SELECT, GETDENTS, DUP2_SAME, UTIMES,
+    GETCPU, GETEUID, SWAP, UNBLOCK_PENDING, UNBLOCK_OTHER, ASK_MASK, BAD_OLD_MASK, WAIT4, WAIT4_WAITS, POLL, SELECT,
+    GETDENTS, DUP2_SAME, UTIMES,
     SCENARIOS
 };
 
@@ -96,7 +97,7 @@ uint64_t in[REGISTERS], caller_sp, probe_sp, forks;
 static int ends[2], epoll;
 static struct epoll_event happened;
 static int *word; /* a futex, shared with the helper */
-static sigset_t usr1;
+static sigset_t usr1, usr2;
 static struct timespec timeout, left;
 static struct pollfd polled;
 static char byte;
@@ -322,10 +323,15 @@ static int sleeps(enum scenario scenario)
         || scenario == POLL || scenario == SELECT;
 }
 
+static int changes_mask(enum scenario scenario)
+{
+    return scenario == BLOCK || scenario == UNBLOCK || (scenario >= SWAP && scenario <= BAD_OLD_MASK);
+}
+
 /* Calls that may never reach the kernel, and take none of virtual time then. */
 static int is_a_variable(enum scenario scenario)
 {
-    return scenario >= UMASK && scenario <= GET_PDEATHSIG;
+    return (scenario >= UMASK && scenario <= GET_PDEATHSIG) || changes_mask(scenario);
 }
 
 /* A child that ends in 20 ms, or has ended. */
@@ -361,6 +367,7 @@ static void set_up(enum scenario scenario)
     *word = 0;
     forks = scenario == FORK || scenario == VFORK || scenario == OLD_FORK;
     new_mask = &usr1;
+    memset(old_mask, 0x77, 8);
     switch (scenario) {
     case GETPID: arguments_are(SYS_getpid, 1, 2, 3, 4, 5); break;
     case UPPER_HALF: arguments_are((long)(1UL << 63 | SYS_getpid), 1, 2, 3, 4, 5); break;
@@ -390,6 +397,19 @@ static void set_up(enum scenario scenario)
         sigprocmask(SIG_BLOCK, &usr1, 0);
         arguments_are(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)new_mask, (long)old_mask, 8, 0);
         break;
+    case SWAP:
+        *old_mask = usr1;
+        arguments_are(SYS_rt_sigprocmask, SIG_SETMASK, (long)old_mask, (long)old_mask, 8, 0);
+        break;
+    case UNBLOCK_PENDING:
+    case UNBLOCK_OTHER:
+        sigprocmask(SIG_BLOCK, &usr1, 0);
+        raise(SIGUSR1);
+        new_mask = scenario == UNBLOCK_OTHER ? &usr2 : &usr1;
+        arguments_are(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)new_mask, (long)old_mask, 8, 0);
+        break;
+    case ASK_MASK: arguments_are(SYS_rt_sigprocmask, 1234, 0, (long)old_mask, 8, 0); break;
+    case BAD_OLD_MASK: arguments_are(SYS_rt_sigprocmask, SIG_BLOCK, (long)new_mask, 8, 8, 0); break;
     case FORK: arguments_are(SYS_clone, SIGCHLD, 0, 0, 0, 0); break;
 #ifdef __x86_64__
     case VFORK: arguments_are(SYS_vfork, 0, 0, 0, 0, 0); break;
@@ -549,6 +569,8 @@ static void trial(enum scenario scenario)
         now.extra[2] = umask(022);
     else if (scenario == PERSONALITY)
         now.extra[2] = personality(0xffffffff);
+    else if (changes_mask(scenario))
+        memcpy(&now.extra[2], old_mask, 8);
     syscall(SYS_set_robust_list, 0, 24);
     if (forks)
         wait_for(now.out[RESULT], &now.extra[3]);
@@ -572,6 +594,8 @@ int main(void)
     sigaltstack(&alt, 0);
     sigemptyset(&usr1);
     sigaddset(&usr1, SIGUSR1);
+    sigemptyset(&usr2);
+    sigaddset(&usr2, SIGUSR2);
     static sigset_t old;
     old_mask = &old;
     probe_sp = (uintptr_t)stack + STACK_BYTES - 8192;

@@ -23,6 +23,7 @@ from elftools.elf.sections import SymbolTableSection
 from emu.cpu.watch import InstructionWatch
 from emu.machine import Machine, MachineOptions
 from guests.build import cache_dir, compile_to
+from kernel_model import user_pages
 from kernel_model.abi import signal as abi
 from kernel_model.bounce import BounceWishes
 from kernel_model.events import SignalDelivered, SyscallEnter
@@ -55,7 +56,10 @@ SCENARIOS = (
     "ppoll that unblocks the signal", "rt_sigprocmask that blocks it", "rt_sigprocmask that unblocks it", "fork",
     "vfork", "rt_sigreturn", "getpid with a bit beyond 32", "getpid, single-stepped", "umask", "personality",
     "get_robust_list", "prctl(PR_GET_PDEATHSIG)", "open", "epoll_wait", "the old fork", "getcpu",
-    "geteuid", "wait4", "wait4 that waits", "poll", "select", "getdents", "dup2 onto itself", "utimes",
+    "geteuid",
+    "rt_sigprocmask with one set for both", "rt_sigprocmask that unblocks what is pending",
+    "rt_sigprocmask that unblocks something else", "rt_sigprocmask that only asks", "rt_sigprocmask, oldset is bad",
+    "wait4", "wait4 that waits", "poll", "select", "getdents", "dup2 onto itself", "utimes",
 )  # fmt: skip
 MODES = (
     "a signal for the thread",
@@ -184,6 +188,8 @@ class Injector(ABC):
             )
         )  # fmt: skip
         self.kernel = machine.kernel
+        if wishes and wishes.vdso == "userspace":
+            user_pages.CALLS_BEFORE_PAGE = 8  # the program soon has them, its helpers make fewer calls
         self.kernel.sched.chooser = None  # the seed is for addresses: turns come by age
         self.pid = machine.task.pid
         symbols = _symbols(path)

@@ -1,8 +1,11 @@
-/* A program that writes nonsense over its own pages of variables, and asks the kernel itself what it believes: by calls
- * made inside the vDSO (__kernel_syscall), which no routine serves. It says what it finds; 0 where all is well. */
+/* A program that writes nonsense over its own pages of variables, and looks in /proc and at what becomes of it for what
+ * the kernel believes. It says what it finds; 0 where all is well. BLOCKED, PENDING: where [vtask] has these words. */
 #define _GNU_SOURCE
 #include <elf.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -15,6 +18,7 @@
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static int bad;
@@ -52,10 +56,163 @@ static int mode_of_new_file(const char *name)
     return st.st_mode & 07777;
 }
 
+/* What the kernel says of the calling thread's mask. */
+static uint64_t mask_in_status(void)
+{
+    char line[256];
+    unsigned long mask = 0;
+    FILE *status = fopen("/proc/thread-self/status", "r");
+    while (fgets(line, sizeof line, status))
+        sscanf(line, "SigBlk: %lx", &mask);
+    fclose(status);
+    return mask;
+}
+
+/* Has the kernel give the caller its pages. */
+static void many_calls(void)
+{
+    for (int i = 0; i < 100; i++) {
+        syscall(SYS_personality, 0xffffffffL);
+        syscall(SYS_umask, umask_in_status());
+    }
+}
+
+#define BIT(signal) (1UL << ((signal) - 1))
+#define UNBLOCKABLE (BIT(SIGKILL) | BIT(SIGSTOP))
+static volatile int runs;
+static volatile uint64_t *blocked, *pending;
+
+static void on_signal(int signal)
+{
+    (void)signal;
+    runs++;
+}
+
+static long change_mask(int how, uint64_t set, uint64_t *old)
+{
+    return syscall(SYS_rt_sigprocmask, how, &set, old, 8L);
+}
+
+static void *scribbler(void *unused)
+{
+    uint64_t random = 88172645463325252UL;
+    for (;;) {
+        random ^= random << 13, random ^= random >> 7, random ^= random << 17;
+        *blocked = random;
+        *pending = random * 3;
+    }
+    return unused;
+}
+
+/* A child with a page of its own does what `how` says to it, and ends with that wait status. */
+static int becomes(int how)
+{
+    int status;
+    pid_t pid = fork();
+    if (pid) {
+        if (how == 'k' || how == 'r') {
+            nanosleep(&(struct timespec) { 0, 20000000 }, 0);
+            kill(pid, SIGKILL);
+        } else if (how == 's') {
+            nanosleep(&(struct timespec) { 0, 20000000 }, 0);
+            kill(pid, SIGSTOP);
+            waitpid(pid, &status, WUNTRACED);
+            kill(pid, SIGKILL);
+            int killed;
+            waitpid(pid, &killed, 0);
+            return status;
+        }
+        waitpid(pid, &status, 0);
+        return status;
+    }
+    runs = 0;
+    many_calls();
+    char *task = page("[vtask]");
+    blocked = (void *)(task + BLOCKED), pending = (void *)(task + PENDING);
+    struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_ONSTACK };
+    sigaction(SIGSEGV, &action, 0);
+    sigaction(SIGUSR1, &action, 0);
+    pthread_t thread;
+    stack_t on_page = { .ss_sp = task, .ss_size = 4096 };
+    switch (how) {
+    case 'k': case 's': /* asleep, and all that can be said is that all is blocked */
+        *blocked = -1UL;
+        for (;;)
+            syscall(SYS_ppoll, 0L, 0L, 0L, 0L, 8L);
+    case 'f': /* a fault whose signal the page says is blocked: the handler does not run */
+        *blocked = BIT(SIGSEGV);
+        *(volatile int *)0 = 0;
+        break;
+    case 'r': /* at random, while the mask is changed and signals come */
+        pthread_create(&thread, 0, scribbler, 0);
+        for (int i = 0;; i++) {
+            uint64_t old;
+            change_mask(i % 3, BIT(SIGUSR1) << i % 5, &old);
+            raise(SIGUSR1);
+        }
+    case 'a': /* a signal's frame over the words themselves, if it fits */
+        sigaltstack(&on_page, 0);
+        raise(SIGUSR1);
+        change_mask(SIG_SETMASK, 0, 0);
+        syscall(SYS_personality, 0xffffffffL);
+        break;
+    case 'o': /* the words as arguments of the call that is about them */
+        for (int i = 0; i < 3; i++) {
+            syscall(SYS_rt_sigprocmask, i, blocked, pending, 8L);
+            syscall(SYS_rt_sigprocmask, i, pending, blocked, 8L);
+            syscall(SYS_rt_sigprocmask, i, blocked, task + 4092, 8L);
+        }
+        break;
+    }
+    _exit(runs);
+}
+
+static void scribble_over_the_mask(char *task)
+{
+    blocked = (void *)(task + BLOCKED), pending = (void *)(task + PENDING);
+    uint64_t old = 1;
+    CHECK(!change_mask(SIG_SETMASK, BIT(SIGUSR2), 0) && *blocked == BIT(SIGUSR2));
+    *blocked = -1UL;
+    CHECK(mask_in_status() == ~UNBLOCKABLE);
+    CHECK(!change_mask(SIG_UNBLOCK, BIT(SIGHUP), &old) && old == ~UNBLOCKABLE);
+    CHECK(mask_in_status() == (~UNBLOCKABLE & ~BIT(SIGHUP)));
+    if (!fork())
+        _exit(mask_in_status() != (~UNBLOCKABLE & ~BIT(SIGHUP)));
+    int status;
+    wait(&status);
+    CHECK(WIFEXITED(status) && !WEXITSTATUS(status));
+    CHECK(!change_mask(SIG_SETMASK, 0, 0) && *blocked == 0);
+
+    /* a signal that is pending, and denied: it comes when the kernel looks, and is not lost */
+    struct sigaction action = { .sa_handler = on_signal };
+    sigaction(SIGUSR1, &action, 0);
+    change_mask(SIG_BLOCK, BIT(SIGUSR1), 0);
+    raise(SIGUSR1);
+    CHECK(*pending == BIT(SIGUSR1) && runs == 0);
+    *pending = 0;
+    change_mask(SIG_UNBLOCK, BIT(SIGUSR1), 0);
+    CHECK(nanosleep(&(struct timespec) { 1, 0 }, 0) == -1 && errno == EINTR);
+    CHECK(runs == 1);
+    /* and none that is said to be */
+    *pending = -1UL;
+    CHECK(!change_mask(SIG_SETMASK, BIT(SIGUSR2), &old) && old == 0);
+    CHECK(*pending == 0 && mask_in_status() == BIT(SIGUSR2)); /* the call was made, and the kernel has looked */
+    CHECK(!change_mask(SIG_SETMASK, 0, 0));
+
+    CHECK(becomes('k') == SIGKILL && becomes('r') == SIGKILL);
+    CHECK(WIFSTOPPED(becomes('s')));
+    CHECK(becomes('f') == SIGSEGV);
+    CHECK(becomes('o') == 0);
+    status = becomes('a');
+    CHECK(status == SIGSEGV || status == 1 << 8);
+    CHECK(mask_in_status() == 0);
+}
+
 int main(void)
 {
     char *task = page("[vtask]"), *fs = page("[vfs]");
     CHECK(task && fs);
+    scribble_over_the_mask(task);
 
     /* umask: nine bits count, for files and for whoever is told */
     memset(fs, 0xff, 4096);
@@ -72,6 +229,7 @@ int main(void)
     uint64_t first;
     memcpy(&first, task, 8);
     memset(task + 8, 0xff, 4088);
+    CHECK(mask_in_status() == ~UNBLOCKABLE);
     struct utsname name;
     CHECK(!uname(&name));
     CHECK(!strncmp(name.release, "2.6.", 4)); /* UNAME26 is among the bits: no more than personality(2) gives */
@@ -79,6 +237,8 @@ int main(void)
         int signal = -1;
         CHECK(!prctl(PR_GET_PDEATHSIG, &signal) && signal == 0);
         CHECK(prctl(PR_GET_TIMERSLACK) == 50000); /* the last good value that the kernel had looked at */
+        CHECK(!page("[vtask]") && !page("[vfs]"));
+        many_calls();
         CHECK(page("[vtask]") && page("[vfs]"));
         syscall(SYS_umask, 0);
         _exit(bad);
@@ -108,7 +268,7 @@ int main(void)
     CHECK(again == task);
     CHECK(umask_in_status() == 022);
     if (!fork())
-        _exit(!page("[vtask]") || syscall(SYS_umask, 0) != 022);
+        _exit(syscall(SYS_umask, 0) != 022);
     wait(&status);
     CHECK(WIFEXITED(status) && !WEXITSTATUS(status));
     puts(bad ? "not well" : "well");

@@ -11,6 +11,7 @@ import pytest
 from guests.build import Guest, cache_dir, compile_to, discover
 from tests.harness import emulator, judge, run
 from tests.test_guests import expected, run_guest
+from vdso_image.data_pages import PER_TASK
 from vdso_image.image import ARCHITECTURES
 
 pytestmark = pytest.mark.usefixtures("guests_built")
@@ -20,27 +21,40 @@ EXCUSED = {"bounce/accidents", "bounce/attacks", "bounce/edges", "bounce/forged"
 GUESTS = [guest for guest in discover() if "bounce" in guest.abis and guest.id not in EXCUSED]
 
 
+EAGER = "import kernel_model.user_pages as pages; pages.CALLS_BEFORE_PAGE = 1; "
+"""Before the emulator starts: every task that makes a call which a page serves has that page from then on."""
+
+
+def eager(*options: str) -> list[str]:
+    """The emulator, with pages for all."""
+    python, isolated, command, launch, *words = emulator("--vdso", "userspace", *options)
+    path, rest = launch.split("; from ", 1)
+    return [python, isolated, command, f"{path}; {EAGER}from {rest}", *words]
+
+
 @pytest.mark.parametrize("guest", GUESTS, ids=lambda guest: f"{guest.arch}-{guest.area}-{guest.name}")
 def test_guest(guest: Guest, tmp_path: Path) -> None:
-    seen = run_guest(guest, emulator("--vdso", "userspace", "--check-leaks", *guest.options), tmp_path)
+    seen = run_guest(guest, eager("--check-leaks", *guest.options), tmp_path)
     judge("emulator", f"{guest.arch} {guest.id}", seen, expected(guest))
     assert b"Traceback" not in seen.stderr
 
 
 # -- how often the kernel is entered, and what it believes -------------------------------------------------------------
 FLAGS = ("-O1", "-static", "-g0", "-std=gnu17", "-fno-sanitize=all", "-Wall", "-Wextra", "-Werror")
-CALLS_A_ROUND = 8
+CALLS_A_ROUND = 12
 """Of `served.c`."""
 each_arch = pytest.mark.parametrize("arch", ARCHITECTURES)
 
 
 def program(name: str, arch: str) -> Path:
-    """A program beside this file, built unless it is there."""
+    """A program beside this file, built unless it is there; it is told where its page has some words."""
     source = Path(__file__).parent / f"{name}.c"
-    key = hashlib.sha256(source.read_bytes() + repr((arch, FLAGS)).encode()).hexdigest()[:20]
+    places = PER_TASK.offsets()
+    flags = (*FLAGS, *(f"-D{name.upper()}={places[name]}" for name in ("blocked", "pending")))
+    key = hashlib.sha256(source.read_bytes() + repr((arch, flags)).encode()).hexdigest()[:20]
     path = cache_dir() / arch / "bounce" / f"{name}-{key}"
     if not path.exists():
-        compile_to(source, f"{arch}-linux-musl", FLAGS, path)
+        compile_to(source, f"{arch}-linux-musl", flags, path)
     return path
 
 

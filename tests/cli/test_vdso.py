@@ -83,7 +83,7 @@ SAVED = "beside the frame:"
 SERVED_NOTES = {
     "aarch64": [
         f"a signal before * finds the task at its own instruction; {SAVED} x0=32 x1=40 x2=48 x3=56",
-        "unwind: cfa=*(sp+8) x17=*(sp+16) pc=*(sp+16) x8=*(sp) x0=*(sp+32) x1=*(sp+40) x2=*(sp+48) x3=*(sp+56)",
+        "unwind: cfa=*(sp+8) x17=*(sp+16) pc=*(sp+16) x8=*(sp) x3=*(sp+56) x0=*(sp+32) x1=*(sp+40) x2=*(sp+48)",
         f"a signal before * finds the task behind its own instruction; {SAVED} x1=40 x2=48 x3=56",
         f"a signal before * finds the task at its own instruction; {SAVED} x0=32 x1=40 x2=48 x3=56",
         f"a signal before * finds the task behind its own instruction; {SAVED} x1=40 x2=48 x3=56",

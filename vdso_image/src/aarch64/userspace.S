@@ -11,21 +11,25 @@
     .handler userspace
     .rewind
     .cfi cfa=*(sp+8) x17=*(sp+16) pc=*(sp+16) x8=*(sp)
-    cmp w8, #LAST_SERVED            // beyond it there is no routine
-    b.hi userspace_plain            // the call as it is
-    stp x0, x1, [sp, #32]           // what a routine may change
-    stp x2, x3, [sp, #48]           // likewise
-    stp x4, x5, [sp, #64]           // likewise
-    .rewind x0=32 x1=40 x2=48 x3=56
-    .cfi + x0=*(sp+32) x1=*(sp+40) x2=*(sp+48) x3=*(sp+56)
+    str x3, [sp, #56]               // what a routine may change
+    .rewind x3=56
+    .cfi + x3=*(sp+56)
+    lsr w3, w8, #ROUTINE_BITS       // beyond these bits there is no routine; flags that changed would cost the kernel
+    cbnz w3, userspace_back         // the call as it is
     adr x3, routines                // two bytes for each number
     ldrh w8, [x3, w8, uxtw #1]      // how far behind userspace_plain its routine is
-    adr x3, userspace_plain         // 0 leads there
+    cbz w8, userspace_back          // there is none: the call as it is
+    stp x0, x1, [sp, #32]           // what a routine may change
+    str x2, [sp, #48]               // likewise
+    stp x4, x5, [sp, #64]           // likewise
+    adr x3, userspace_plain         // what that is counted from
     add x8, x3, x8                  // the routine
     ldr x3, [sp, #56]               // the program's again
-    .cfi cfa=*(sp+8) x17=*(sp+16) pc=*(sp+16) x8=*(sp)
     br x8                           // the number is in the frame
+userspace_back:
+    ldr x3, [sp, #56]               // the program's again
     .rewind
+    .cfi cfa=*(sp+8) x17=*(sp+16) pc=*(sp+16) x8=*(sp)
 userspace_plain:
     ldr x8, [sp]                    // the number as made
     orr w8, w8, #REDIRECT           // and the flag that ends the bounce
@@ -42,7 +46,9 @@ serve_variable:
     cbz x8, userspace_back          // nowhere: the kernel has the variables
     lsl x8, x8, #12                 // the page
     ldr w3, [sp]                    // the number
-    cmp w3, #NR_umask               // which call?
+    cmp w3, #NR_rt_sigprocmask      // which call?
+    b.eq serve_rt_sigprocmask       // this
+    cmp w3, #NR_umask               // or
     b.eq serve_umask                // this
     cmp w3, #NR_personality         // or
     b.eq serve_personality          // this
@@ -63,10 +69,62 @@ serve_variable:
     b userspace_done                // is there
 
     .rewind x0=32 x1=40 x2=48 x3=56
-userspace_back:
-    ldr x3, [sp, #56]               // the program's again
-    b userspace_plain               // make the call
+args_back:
+    ldp x0, x1, [sp, #32]           // the program's again
+    ldr x2, [sp, #48]               // likewise
+    b userspace_back                // make the call
 
+// The mask that was is kept beside the frame: whoever is stopped between the two stores gets it back.
+serve_rt_sigprocmask:
+    ldr x3, [sp, #56]               // sigsetsize
+    cmp x3, #SIGSET_BYTES           // the only size there is
+    b.ne userspace_back             // the kernel says EINVAL
+    orr x3, x1, x2                  // both pointers
+    lsr x3, x3, #56                 // bits that loads and stores ignore
+    cbnz x3, userspace_back         // the kernel knows what they mean
+    ldr x3, [x8, #VTASK_BLOCKED]    // the mask
+    and x3, x3, #NOT_SIGKILL        // which can't be in it
+    and x3, x3, #NOT_SIGSTOP        // nor this
+    str x3, [sp, #88]               // to go back to
+    cbz x1, serve_old_mask          // no new one
+    ldr x1, [x1]                    // *set
+    cmp w0, #SIG_SETMASK            // how?
+    b.eq serve_set_mask             // it is the mask
+    cmp w0, #SIG_UNBLOCK            // or
+    b.eq serve_unblock              // what no longer is in it
+    cbnz w0, args_back              // nor SIG_BLOCK: the kernel says EINVAL
+    orr x1, x1, x3                  // beside what is in it
+    b serve_set_mask                // that is the mask
+serve_unblock:
+    bic x1, x3, x1                  // what is left
+serve_set_mask:
+    and x1, x1, #NOT_SIGKILL        // without those that can't be blocked
+    and x1, x1, #NOT_SIGSTOP        // likewise
+    ldr x0, [x8, #VTASK_PENDING]    // what may be pending
+    bic x0, x0, x1                  // and comes through
+    cbnz x0, args_back              // the kernel delivers it
+    cbz x2, serve_mask_alone        // is the old one asked for?
+    str x1, [x8, #VTASK_BLOCKED]    // the new mask
+    .rewind x0=32 x1=40 x2=48 x3=56 sigmask=88
+    mov x0, #0                      // the result
+    str x3, [x2]                    // *oldset
+    .finish x1=40 x2=48 x3=56
+    b userspace_done                // the result is there
+    .rewind x0=32 x1=40 x2=48 x3=56
+serve_mask_alone:
+    mov x0, #0                      // the result
+    str x1, [x8, #VTASK_BLOCKED]    // the new mask
+    .finish x1=40 x2=48 x3=56
+    b userspace_done                // the result is there
+    .rewind x0=32 x1=40 x2=48 x3=56
+serve_old_mask:
+    mov x0, #0                      // the result
+    cbz x2, userspace_done          // it is not asked for
+    str x3, [x2]                    // *oldset
+    .finish x1=40 x2=48 x3=56
+    b userspace_done                // the result is there
+
+    .rewind x0=32 x1=40 x2=48 x3=56
 serve_umask:
     ldr x8, [x8, #VTASK_FS_PAGE]    // the page of all that share the mask
     cbz x8, userspace_back          // there is none
@@ -84,16 +142,12 @@ serve_personality:
     ldr w0, [x8, #VTASK_PERSONALITY] // the old one: the result
     b.eq userspace_done             // it is there
     cmp w2, #PER_LINUX32            // which this CPU can't do
-    b.eq personality_back           // the kernel says EINVAL
+    b.eq args_back                  // the kernel says EINVAL
     str w1, [x8, #VTASK_PERSONALITY] // the new one
     .finish x1=40 x2=48 x3=56
     b userspace_done                // the result is there
-    .rewind x0=32 x1=40 x2=48 x3=56
-personality_back:
-    ldp x0, x1, [sp, #32]           // the program's again
-    ldr x2, [sp, #48]               // likewise
-    b userspace_back                // make the call
 
+    .rewind x0=32 x1=40 x2=48 x3=56
 serve_set_robust_list:
     cmp x1, #ROBUST_LIST_HEAD_BYTES // the only size there is
     b.ne userspace_back             // the kernel says EINVAL
@@ -106,6 +160,9 @@ serve_set_robust_list:
     .rewind x0=32 x1=40 x2=48 x3=56
 serve_get_robust_list:
     cbnz w0, userspace_back         // another task's: the kernel knows whether that may be told
+    orr x3, x1, x2                  // both pointers
+    lsr x3, x3, #56                 // bits that loads and stores ignore
+    cbnz x3, userspace_back         // the kernel knows what they mean
     ldr x3, [x8, #VTASK_ROBUST_LIST] // the head of the list
     mov x8, #ROBUST_LIST_HEAD_BYTES // its size
     str x8, [x2]                    // always the same
@@ -125,6 +182,8 @@ serve_set_pdeathsig:
 
     .rewind x0=32 x1=40 x2=48 x3=56
 serve_get_pdeathsig:
+    lsr x3, x1, #56                 // bits that loads and stores ignore
+    cbnz x3, userspace_back         // the kernel knows what they mean
     ldr w3, [x8, #VTASK_PDEATH_SIGNAL] // the signal
     mov x0, #0                      // the result
     str w3, [x1]                    // the number
@@ -252,6 +311,8 @@ glue_refuses:
 
 // x0 is the result.
 userspace_done:
+    ldr x1, [sp, #24]               // the program's flags
+    msr nzcv, x1                    // again: the kernel has less to do where it finds them so
     ldr x1, [sp, #40]               // the program's again
     ldp x2, x3, [sp, #48]           // likewise
     .finish

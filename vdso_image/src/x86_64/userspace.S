@@ -16,13 +16,15 @@
     mov ecx, eax                    // the number alone
     lea r11, [rip + routines]       // two bytes for each number
     movzx ecx, word ptr [r11 + rcx*2] // how far behind userspace_plain its routine is
+    test ecx, ecx                   // is there one?
+    je userspace_plain              // no: the call as it is
     mov qword ptr [rsp + 32], rdi   // what a routine may change
     mov qword ptr [rsp + 40], rsi   // likewise
     mov qword ptr [rsp + 48], rdx   // likewise
     mov qword ptr [rsp + 56], r10   // likewise
     mov qword ptr [rsp + 64], r8    // likewise
     mov qword ptr [rsp + 72], r9    // likewise
-    lea r11, [rip + userspace_plain] // 0 leads there
+    lea r11, [rip + userspace_plain] // what that is counted from
     add rcx, r11                    // the routine
     jmp rcx                         // which has the number in eax
 userspace_plain:
@@ -42,7 +44,9 @@ serve_variable:
     je userspace_plain              // no: the kernel has the variables
     movabs rcx, VTASK_BASE          // the first place that it may be at
     add r11, rcx                    // the page
-    cmp eax, NR_umask               // which call?
+    cmp eax, NR_rt_sigprocmask      // which call?
+    je serve_rt_sigprocmask         // this
+    cmp eax, NR_umask               // or
     je serve_umask                  // this
     cmp eax, NR_personality         // or
     je serve_personality            // this
@@ -61,6 +65,58 @@ serve_variable:
     mov rax, qword ptr [r11 + VTASK_TIMER_SLACK_NS] // the result
     jmp userspace_done              // is there
 
+// The mask that was is kept beside the frame: whoever is stopped between the two stores gets it back.
+serve_rt_sigprocmask:
+    cmp r10, SIGSET_BYTES           // the only size there is
+    jne userspace_plain             // the kernel says EINVAL
+    mov rcx, qword ptr [r11 + VTASK_BLOCKED] // the mask
+    and rcx, MAY_BLOCK              // what of it counts
+    mov qword ptr [rsp + 88], rcx   // to go back to
+    test rsi, rsi                   // a new one?
+    je serve_old_mask               // no
+    mov rax, qword ptr [rsi]        // *set
+    cmp edi, SIG_SETMASK            // how?
+    je serve_set_mask               // it is the mask
+    cmp edi, SIG_UNBLOCK            // or
+    je serve_unblock                // what no longer is in it
+    cmp edi, SIG_BLOCK              // or
+    jne userspace_plain             // the kernel says EINVAL
+    or rax, rcx                     // beside what is in it
+    jmp serve_set_mask              // that is the mask
+serve_unblock:
+    not rax                         // what may stay
+    and rax, rcx                    // of that which is there
+serve_set_mask:
+    and rax, MAY_BLOCK              // without those that can't be blocked
+    not rax                         // what it lets through
+    test qword ptr [r11 + VTASK_PENDING], rax // may any of these be pending?
+    jne userspace_plain             // the kernel delivers it
+    not rax                         // the new mask again
+    test rdx, rdx                   // is the old one asked for?
+    je serve_mask_alone             // no
+    mov qword ptr [r11 + VTASK_BLOCKED], rax // the new mask
+    .rewind sigmask=88
+    xor eax, eax                    // the result
+    mov qword ptr [rdx], rcx        // *oldset
+    .finish
+    jmp userspace_done              // the result is there
+    .rewind
+serve_mask_alone:
+    mov rcx, rax                    // the new mask
+    xor eax, eax                    // the result
+    mov qword ptr [r11 + VTASK_BLOCKED], rcx // set
+    .finish
+    jmp userspace_done              // the result is there
+    .rewind
+serve_old_mask:
+    xor eax, eax                    // the result
+    test rdx, rdx                   // is it asked for?
+    je userspace_done               // no
+    mov qword ptr [rdx], rcx        // *oldset
+    .finish
+    jmp userspace_done              // the result is there
+
+    .rewind
 serve_umask:
     mov rcx, qword ptr [r11 + VTASK_FS_PAGE] // the page of all that share the mask
     test rcx, rcx                   // is there one?
