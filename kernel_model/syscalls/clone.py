@@ -112,7 +112,11 @@ def sys_clone3(task: Task, uargs: CloneArgsPtr, size: Size) -> int:
         set_tid_size > _MAX_PID_NS_LEVEL
         or bool(set_tid) != bool(set_tid_size)
         or exit_signal > NSIG
-        or flags & ~_CLONE_FLAGS_MAX
+    ):
+        raise SyscallError(errno.EINVAL)
+    wanted = copy_from_user(task.mm, UserPtr(set_tid), _TID.size * set_tid_size) if set_tid else b""
+    if (
+        flags & ~_CLONE_FLAGS_MAX
         or flags & (CLONE_DETACHED | CSIGNAL & ~CLONE_NEWTIME)
         or flags & (CLONE_SIGHAND | CLONE_CLEAR_SIGHAND) == CLONE_SIGHAND | CLONE_CLEAR_SIGHAND
         or (flags & (CLONE_THREAD | CLONE_PARENT) and exit_signal)
@@ -120,7 +124,6 @@ def sys_clone3(task: Task, uargs: CloneArgsPtr, size: Size) -> int:
         or stack + stack_size > task.mm.task_size
     ):
         raise SyscallError(errno.EINVAL)
-    wanted = copy_from_user(task.mm, UserPtr(set_tid), _TID.size * set_tid_size) if set_tid else b""
     if flags & CLONE_INTO_CGROUP:
         # QUIRK: There are no control groups: clone3 with CLONE_INTO_CGROUP fails with EBADF.
         raise SyscallError(errno.EBADF)

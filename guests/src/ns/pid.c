@@ -207,6 +207,12 @@ static void choose(void)
         exit(0);
     }
     WANT(reap(child), 0);
+    FAILS(spawn(0, BAD, 1), EFAULT);
+    FAILS(spawn(CLONE_THREAD, BAD, 1), EFAULT);
+    FAILS(spawn(CLONE_THREAD, wanted, 1), EINVAL);
+    FAILS(spawn(0, wanted, 33), EINVAL);
+    FAILS(spawn(0, NULL, 1), EINVAL);
+    FAILS(spawn(0, wanted, 0), EINVAL);
     wanted[0] = 2; /* a namespace begins with 1 */
     FAILS(spawn(CLONE_NEWPID, wanted, 1), EINVAL);
 }
