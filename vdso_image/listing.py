@@ -299,7 +299,7 @@ def remarks_by_offset(image: VdsoImage) -> dict[int, str]:
     remarks = _remarks(read_sources(image.arch, kind=image.kind))
     found: dict[int, str] = {}
     for function in functions(image.elf):
-        texts = remarks.get((function.names[0], function.version), [])
+        texts = remarks.get((function.plain_name, function.version), [])
         places = disassemble(image.arch, image.elf[function.start : function.start + function.size], function.start)
         if len(texts) == len(places):
             found |= {address: text for (address, _, _), text in zip(places, texts, strict=True)}

@@ -65,6 +65,9 @@ class JsonTeller:
         }
         if story.kind == "call":
             record["reason"] = story.reason
+            if story.function:
+                record["function"] = story.function
+                record["caller"] = None if story.caller is None else _place(story.caller)
         else:
             record["check"] = {"compared": hex(story.compared), "vdso": [hex(bound) for bound in story.vdso]}
         if story.frame is not None:

@@ -111,6 +111,10 @@ class Recorder:
         self._limit = limit
         self._begun = 0
         self._calls = 0
+        self._bounces = 0
+        kernel = machine.kernel
+        self._counts_calls = kernel.bounce is None or (kernel.vdso is not None and bool(kernel.vdso.image.table))
+        """Does `limit` count calls that do not bounce, too?"""
         self._told = 0
         self._open: dict[int, Story] = {}
         self._returning: dict[int, tuple[Story, int]] = {}
@@ -192,14 +196,14 @@ class Recorder:
         """A story that begins at `site`."""
         if kind == "call":
             self._calls += 1
-            if self._kernel.bounce is None:
-                self._begun += 1
+            self._begun += self._counts_calls
         else:
             self._begun += 1
+            self._bounces += 1
         mm = task.mm
         story = Story(
             kind,
-            self._calls if kind == "call" else self._begun,
+            self._calls if kind == "call" else self._bounces,
             task.pid,
             task.tgid,
             printable(task.comm),
@@ -346,6 +350,8 @@ class Recorder:
             site = event.pc - self._arch.SYSCALL_INSTRUCTION_BYTES
             story = self._new("call", task, event.number, site)
             story.reason = self._why_real(task, event)
+            if story.reason == "vdso" or (story.reason == "bare" and task.mm.vdso <= site < task.mm.vdso_end):
+                self._served.function(story, task, event.pc)
             self._open[task.pid] = story
             self._entered(story)
         elif story.kind == "bounce" and not story.popped:  # a plain call of a handler that returns by itself

@@ -1,4 +1,5 @@
-"""What the handler that serves calls does, as far as a story tells of it: its parts, and what programs asked for.
+"""What the vDSO does for programs, as far as a story tells of it: the parts of the handler that serves calls, what
+programs asked it for, and which function of the vDSO makes a call.
 
 The parts have their names in the source (`vdso_image/src/*/userspace.S`). A call that is served never comes to the
 kernel, or comes as another one: what the program asked for is taken from its registers at the bounce.
@@ -6,6 +7,7 @@ kernel, or comes as another one: what the program asked for is taken from its re
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from emu.strace.decode import ARGUMENT_REGISTERS, CallDecoder
@@ -13,10 +15,12 @@ from kernel_model.events import SyscallEnter, SyscallExit
 
 if TYPE_CHECKING:
     from emu.places import Places
+    from emu.step.unwind import Unwinder
     from emu.trace.story import Story
     from kernel_model.kernel import Kernel
     from kernel_model.mm.mm import MemoryMap
     from kernel_model.task import Task
+    from vdso_image.listing import Function
 
 
 
@@ -35,6 +39,36 @@ class ServedCalls:
         """The part of the handler that `pc` is in; empty where parts have no names."""
         symbol = self._places.part(mm, pc) if self._served else None
         return symbol.name if symbol is not None else ""
+
+    def function(self, story: Story, task: Task, pc: int) -> None:
+        """The call of `story` is made by a function of the vDSO: which, and who called that. `pc`: behind the call."""
+        mm = task.mm
+        offset = pc - mm.vdso
+        found = next((f for f in self._functions if f.start < offset <= f.start + f.size), None)
+        if found is None:
+            return
+        story.function = f"{found.plain_name}@{found.version}"
+        registers = dict(zip(self._kernel.arch.GREG_NAMES, self._kernel.cpu.read_gregs(), strict=True))
+        for frame in self._unwinder.walk(mm, registers)[1:2]:
+            place = self._places.at(mm, frame.place)  # the call, which is not always followed by more of its function
+            after = frame.pc - frame.place
+            symbol = place.symbol
+            if symbol is not None:
+                symbol = symbol._replace(offset=symbol.offset + after)
+            story.caller = place._replace(address=frame.pc, symbol=symbol, file_offset=place.file_offset + after)
+
+    @cached_property
+    def _functions(self) -> list[Function]:
+        """Those of the vDSO, with their versions."""
+        from vdso_image.listing import functions
+
+        return functions(self._kernel.vdso.image.elf) if self._kernel.vdso is not None else []
+
+    @cached_property
+    def _unwinder(self) -> Unwinder:
+        from emu.step.unwind import Unwinder
+
+        return Unwinder(self._kernel, self._places)
 
     def bounced(self, story: Story, task: Task) -> None:
         """The call of `story` is at the handler's first instruction."""

@@ -81,6 +81,10 @@ class Story:
     """The instruction before the site (where it can be told), the site's own, and the one behind it."""
     reason: str = ""
     """Why a call did not bounce: bare, exit, vdso, no-vdso, flag, no-call, not-chosen."""
+    function: str = ""
+    """The function of the vDSO that made the call, with its version."""
+    caller: Place | None = None
+    """Where that function returns to."""
     compared: int = 0
     """What was compared with the vDSO's bounds."""
     vdso: tuple[int, int] = (0, 0)

@@ -77,7 +77,8 @@ class TextTeller:
         names = arch.GREG_NAMES
         self._names = (names[arch.NUMBER_INDEX], names[arch.SP_INDEX], names[arch.PC_INDEX], names[-1])
         self._result_name = names[arch.RESULT_INDEX]
-        if machine.kernel.bounce is None:
+        vdso = machine.kernel.vdso
+        if machine.kernel.bounce is None or (vdso is not None and vdso.image.table):
             self._limit_word = "call"
 
     # -- stories -------------------------------------------------------------------------------------------------------
@@ -103,7 +104,11 @@ class TextTeller:
 
     def _head(self, story: Story) -> list[str]:
         """Up to the real call."""
-        lines = self._site(story) + self._check(story)
+        lines = self._site(story)
+        if story.function:
+            caller = f", called from {self._at(story.caller)}" if story.caller is not None else ""
+            lines += self._labelled("function", f"{story.function}{caller}")
+        lines += self._check(story)
         if story.words or story.popped:
             lines += self._frame(story)
         if story.handler is not None:

@@ -421,6 +421,23 @@ def test_a_tracer_sees_the_calls_that_are_real(arch: str, visible: str, tmp_path
         assert names.count("openat") == 2
 
 
+@pytest.mark.parametrize("abi", ["bounce", "bare"])
+@pytest.mark.parametrize("arch", ARCHES)
+def test_functions_of_the_vdso_are_told_with_their_callers(arch: str, abi: str, tmp_path: Path) -> None:
+    out, program = tmp_path / "out", DEMO / arch / "newstyle"
+    options = ("--vdso", "libkernel", "--abi", abi)
+    assert run(trace("--format", "jsonl", *options, "-o", out, program), cwd=tmp_path).status == 0
+    calls = [record for record in records(out) if record["type"] == "call"]
+    assert [record["function"] for record in calls] == [
+        f"__kernel_{name}@UABI_1" for name in ("getppid", "write", "exit_group")
+    ]
+    assert {record["caller"]["file"] for record in calls} == {"newstyle"}
+    assert {record["caller"]["symbol"] for record in calls} <= {"begin", "_start"}
+    limited = run(trace(*options, "--limit", "2", program), cwd=tmp_path).stderr.decode()
+    assert limited.count("  function __kernel_") == 2
+    assert limited.endswith("(--limit: the program runs on, and no more calls are told)\n")
+
+
 # -- choosing ----------------------------------------------------------------------------------------------------------
 def test_only_and_limit(tasks: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"

@@ -132,6 +132,9 @@ class Run:
         self._harmless = [next(n for n, row in names(arch).items() if row.name == name) for name in RESULTS]
         self._bounces = 0
         self._chance = Random(1)
+        sigprocmask = next(n for n, row in names(arch).items() if row.name == "rt_sigprocmask")
+        self._left_alone = (REDIRECT | NO_CALL, REDIRECT | sigprocmask)
+        """Of these the second makes the kernel look what is pending, which it only supposes after a signal."""
         self._testing = False
         self._is_call = False
         self._back_at: tuple[int, int] | None = None
@@ -149,8 +152,9 @@ class Run:
         """The lines that the program has written, when it is over."""
         self.machine.run(self._paused)
         assert self.machine.status() == 0
-        self._output.seek(0)
-        return self._output.read().decode().splitlines()
+        with self._output:
+            self._output.seek(0)
+            return self._output.read().decode().splitlines()
 
     def _listen(self, event: Event) -> None:
         if isinstance(event, Bounced):
@@ -200,7 +204,7 @@ class Run:
         """The call that is made now is another one, with one or another result; what it tells is made up as well, and
         whether a signal has waited for the handler's end."""
         made = registers[self.arch.NUMBER_INDEX] & 0xFFFF_FFFF
-        if made != REDIRECT | NO_CALL:
+        if made not in self._left_alone:
             if not made & REDIRECT:
                 told = pack("<Q8I", *(self._chance.randrange(7) for _ in range(9)))
                 copy_to_user(self.machine.task.mm, UserPtr(registers[self.arch.SP_INDEX] + HELD_AT), told)
