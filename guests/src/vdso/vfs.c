@@ -54,6 +54,7 @@ static void sharing(void)
     CHILD_OF(raw_clone(CLONE_FS), ({
         pid_t parent = getppid(), own;
         if (!(own = fork())) { /* which shares it no more */
+            get_pages();
             set(0);
             _exit(set(0) != 0 || believed() != 0);
         }
@@ -62,6 +63,7 @@ static void sharing(void)
         WANT(status, 0);
         WANT(set(0321), 0111);
         WANT(unshare(CLONE_FS), 0);
+        get_pages();
         WANT(how_many("[vfs]"), 1);
         WANT(set(0222), 0321);
         WANT(set(0333), 0222);
@@ -76,7 +78,9 @@ static void sharing(void)
     /* before its parent: a child that shares it reads what the parent sets */
     pid_t child = raw_clone(CLONE_FS);
     if (!child) {
-        int good = read(there[0], &byte, 1) == 1 && set(0137) == 0777;
+        int good = read(there[0], &byte, 1) == 1;
+        get_pages();
+        good &= set(0137) == 0777;
         write(back[1], "x", 1);
         _exit(!good);
     }
@@ -139,6 +143,7 @@ static void rights(void)
     FAILS(madvise(page, PAGE, MADV_DOFORK), EINVAL);
     SHOW(madvise(page, PAGE, MADV_DONTFORK));
     CHILD({
+        page = find("[vfs]");
         WANT(mprotect(page, PAGE, PROT_READ), 0);
         WANT(syscall(SYS_umask, 0333L), 022);
         WANT(believed(), 0333);
@@ -149,6 +154,7 @@ static void rights(void)
         WANT(syscall(SYS_umask, 022L), 0);
     });
     CHILD({
+        page = find("[vfs]");
         WANT(mremap(page, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, room) == room, 1);
         WANT(syscall(SYS_umask, 0333L), 022);
         WANT(believed(), 0333);
@@ -157,6 +163,7 @@ static void rights(void)
         WANT(syscall(SYS_umask, 0L), 0444);
     });
     CHILD({
+        page = find("[vfs]");
         WANT(munmap(page, PAGE), 0);
         WANT(syscall(SYS_umask, 0333L), 022);
         WANT(believed(), 0333);
@@ -181,6 +188,7 @@ int main(int argc, char **argv)
     guest_start();
     kernel = vdso_function("__kernel_syscall");
     if (argc > 1) { /* another program, after the page was taken away from the one before */
+        get_pages();
         WANT(how_many("[vfs]"), 1);
         WANT(set(0), strtol(argv[1], 0, 8));
         return guest_failures != 0;

@@ -61,6 +61,7 @@ static void serving(void)
 static void *in_thread(void *parents)
 {
     char rights[8] = "none";
+    get_pages();
     char *own = find_nth("[vtask]", 0, rights);
     if (own == parents)
         own = find_nth("[vtask]", 1, rights);
@@ -103,6 +104,7 @@ static int outlives_its_parent(void (*before)(void))
     if (!child) {
         if (!fork()) {
             pid_t parent = getppid();
+            get_pages();
             page = find_nth("[vtask]", 0, (char[8]){ 0 });
             before();
             write(ends[1], "r", 1);
@@ -226,6 +228,7 @@ int main(int argc, char **argv)
     guest_start();
     kernel = vdso_function("__kernel_syscall");
     if (argc > 1) { /* another program, after the page was taken away from the one before */
+        get_pages();
         WANT(how_many("[vtask]"), 1);
         WANT(persona(0), UNAME26);
         return guest_failures != 0;
