@@ -147,7 +147,8 @@ class InstructionTrace:
         if len(self._lines) >= _LINES_KEPT:
             self._lines.clear()
         place = self._places.at(mm, pc)
-        where = f"{place.name if place.symbol is not None else place}"
+        part = self._places.part(mm, pc)
+        where = f"{place._replace(symbol=part).name if part is not None else place}"
         decoded = disasm.first(self._arch.NAME, code, pc)
         text = decoded.text if decoded is not None else "(no instruction)"
         known = self._lines[pc] = (code, f"{pc:12x}  {where:<{_NAME_WIDTH}}  {text}\n")
