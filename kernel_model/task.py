@@ -120,7 +120,7 @@ class Task:
         self.argv: list[bytes] = []
         self.auxv: bytes = b""
         """The auxiliary vector as it stands on the stack, for /proc/self/auxv."""
-        self.blocked = 0
+        self.blocked: int = 0
         """Signal mask: bit n-1 stands for signal n."""
         self.real_blocked = 0
         """The mask behind one that rt_sigtimedwait(2) opened for its wait: what is in it is not ignored meanwhile."""
@@ -136,9 +136,9 @@ class Task:
         self.error_code = 0
         self.trap_nr = 0
         self.clear_child_tid = 0
-        self.robust_list = 0
+        self.robust_list: int = 0
         self.rseq = Rseq()
-        self.personality = 0
+        self.personality: int = 0
         self.ptrace_dumpable = 1
         self.no_new_privs = False
         self.syscall_work = 0
@@ -148,8 +148,8 @@ class Task:
         """Which calls it may make; None while it may make all (`kernel_model.seccomp.filter`)."""
         self.nproc_exceeded = False
         """It became a user who had more tasks than RLIMIT_NPROC allows (`kernel_model.ucounts`)."""
-        self.pdeath_signal = 0
-        self.timer_slack_ns = 50_000
+        self.pdeath_signal: int = 0
+        self.timer_slack_ns: int = 50_000
         self.default_timer_slack_ns = 50_000
         self.mce_kill = 2
         """PR_MCE_KILL_*; PR_MCE_KILL_DEFAULT."""
