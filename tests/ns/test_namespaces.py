@@ -135,3 +135,13 @@ def test_a_trace_names_the_flags(arch: str, tmp_path: Path) -> None:
         r"clone3\(\{flags=CLONE_NEWPID, exit_signal=SIGCHLD, stack=NULL, stack_size=0\}, 88\) = \d+",
     ):
         assert re.search(line, text), line
+
+
+# -- [vfs] -------------------------------------------------------------------------------------------------------------
+@each_arch
+def test_a_umask_is_shared_until_unshare(arch: str, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    command = emulator("--vdso", "userspace", "--check-leaks", f"--strace={trace}")
+    seen = run([*command, program("mask", arch)], cwd=tmp_path)
+    assert seen.text() == "the child: 037, 037, 063\nthe parent: 051, 037, 011\n[status 0]\n", str(seen)
+    assert between_marks(trace.read_text()) == [[]] * 10
