@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from emu import disasm
 from emu.compare.record import read_memory
 from kernel_model.bounce import NO_CALL, REDIRECT
+from kernel_model.types import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +49,7 @@ class Handlers(NamedTuple):
 
     ranges: tuple[tuple[int, int], ...]
     jumps: frozenset[int]
-    """Where there is a jump: what comes next begins a basic block."""
+    """Where there is a jump, or a page ends: what comes next begins a basic block."""
     stack_returns: frozenset[int]
     """Where there is an instruction that goes back to the program by itself."""
     taken: Mapping[int, int]
@@ -73,6 +74,10 @@ class Handlers(NamedTuple):
         return event.site - event.task.mm.vdso in self.no_calls
 
 
+def _ends_page(one: disasm.Instruction) -> bool:
+    return one.address // PAGE_SIZE != (one.address + len(one.data)) // PAGE_SIZE
+
+
 def of_image(image: VdsoImage) -> Handlers:
     """Those of `image`: the functions whose names begin with __kernel_bounce."""
     starts = sorted({*image.symbols.values(), image.text[1]})
@@ -85,7 +90,7 @@ def of_image(image: VdsoImage) -> Handlers:
     code = [one for start, end in ranges for one in disasm.decode(image.arch, image.elf[start:end], start)]
     return Handlers(
         tuple(ranges),
-        frozenset(one.address for one in code if one.text.startswith(style.jumps)),
+        frozenset(one.address for one in code if one.text.startswith(style.jumps) or _ends_page(one)),
         frozenset(one.address for one in code if one.text == style.stack_return),
         style.taken,
         frozenset(call.address for number, call in pairwise(code) if number.text.endswith(_NO_CALL)),

@@ -83,6 +83,8 @@ EXPLAINED = {
     ("signal/event_first", "stack"): MEMORY_USE,
     ("signal/limit", "buffers"): MEMORY_USE,
     ("signal/interrupted", "arguments"): GARBAGE,
+    ("signal/mask", "arguments"): GARBAGE,
+    ("signal/mask", "buffers"): MEMORY_USE,
     ("signal/interrupted", "buffers"): MEMORY_USE,
     ("signal/forged", "call"): NO_STACK,
     ("tasks/closed", "buffers"): MEMORY_USE,
