@@ -172,7 +172,8 @@ def _describe(name: str, program: Program, assembled: Assembled, layout: Layout,
     lines += [f"untimed {marks[mark]:#x}" for mark in program.untimed]
     lines += [f"restores {marks[mark]:#x} {words}" for mark, words in program.restores]
     lines += [f"carries {number}" for number in program.carried]
-    lines += [f"label {name} {place:#x}" for name, place in _inner_labels(program, assembled)]
+    if labels := _inner_labels(program, assembled):
+        lines.append("labels " + " ".join(f"{name} {place:#x}" for name, place in labels))
     if program.sigreturn is not None:
         lines.append(f"sigreturn {marks[program.sigreturn]:#x}")
     if program.entry_tables:

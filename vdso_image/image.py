@@ -90,8 +90,8 @@ class VdsoImage(NamedTuple):
     build_id: bytes
     table: int = 0
     """The table of entry points (`vdso_image.entry_table`); 0 where there is none."""
-    labels: Mapping[str, int] = MappingProxyType({})
-    """The parts of the handler that serves calls, by their names in the source."""
+    label_words: tuple[str, ...] = ()
+    """Names and places in turn, as described."""
     tails: tuple[tuple[int, int], ...] = ()
     """(start, end): of that handler, what a signal waits for. The call has been made, and its results are on their way
     to the program's memory."""
@@ -105,6 +105,12 @@ class VdsoImage(NamedTuple):
     where they are, in bytes from it."""
     carried: frozenset[int] = frozenset()
     """The calls, by number, that it makes by others, whatever their arguments: it needs them in no table."""
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """The parts of the handler that serves calls, by their names in the source. Only views of a run need them."""
+        words = self.label_words
+        return {name: int(place, 16) for name, place in zip(words[::2], words[1::2], strict=True)}
 
     @property
     def kind(self) -> str:
@@ -140,7 +146,7 @@ def parse(arch: str, elf: bytes, description: str) -> VdsoImage:
     ranges: list[RestartRange] = []
     data_ranges: list[tuple[int, int]] = []
     undo: list[UndoRange] = []
-    labels: dict[str, int] = {}
+    labels: tuple[str, ...] = ()
     text = (0, 0)
     sigreturn = plain = table = 0
     tails: list[tuple[int, int]] = []
@@ -170,8 +176,8 @@ def parse(arch: str, elf: bytes, description: str) -> VdsoImage:
                 tails.append((start, end))
             else:
                 undo.append(UndoRange(start, end, word == "finish", frame_at, tuple(saved.items())))
-        elif word == "label":
-            labels[values[0]] = int(values[1], 16)
+        elif word == "labels":
+            labels = tuple(values)
         elif word == "plain":
             plain = int(values[0], 16)
         elif word == "returns":
