@@ -73,6 +73,8 @@ static int errors(void)
     CHECK(syscall(SYS_getcpu, &cpu, nowhere, 0L) == -1 && errno == EFAULT && cpu == 0);
     CHECK(syscall(SYS_getcpu, nowhere, nowhere, 0L) == -1 && errno == EFAULT);
     CHECK(syscall(SYS_getcpu, 1L << 63, 0L, 0L) == -1 && errno == EFAULT);
+    CHECK(syscall(SYS_getcpu, 1L << 56 | (long)&cpu, 0L, 0L) == -1 && errno == EFAULT);
+    CHECK(syscall(SYS_getcpu, 0L, 1L << 60 | (long)&node, 0L) == -1 && errno == EFAULT);
     CHECK(syscall(SYS_getcpu, nowhere + 4094, 0L, 0L) == -1 && errno == EFAULT);
     return bad;
 }
