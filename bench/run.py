@@ -11,6 +11,7 @@ is marked in the table, and the status is 0.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import re
@@ -47,10 +48,13 @@ BENCHMARKS: dict[str, tuple[tuple[str, ...], int]] = {
     "pingpong": (("20000",), 20_000),
     "sh-pipes": (("sh", "-c", "i=0; while [ $i -lt 500 ]; do echo $i | cat >/dev/null; i=$((i+1)); done"), 500),
     "sh-loop": (("sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"), 20_000),
+    "sigmask": (("100000",), 200_000),
 }
 # Those that only our machine has what they need for, and the options that they take.
 OWN: dict[str, tuple[str, ...]] = {"datapage": ("--vdso-data", "perthread")}
 OURS = ("uabi-emu", "bounced")
+# Run with calls served in user space as well.
+SERVED = ("hello", "getppid", "sh-pipes", "sh-loop", "sigmask")
 DATA_PAGE_TIMES = 20
 # Those that are no program of ours but a static busybox, which `make test-real` fetches.
 BUSYBOX = frozenset(("sh-pipes", "sh-loop"))
@@ -153,7 +157,7 @@ def busybox(arch: str) -> Path:
 
 
 def peers(arch: str) -> dict[str, list[str]]:
-    """The prefixes that run a program of an architecture here. Ours comes twice: with calls bare, and bounced."""
+    """The prefixes that run a program of an architecture here. Ours come last: calls bare, bounced, and served."""
     found: dict[str, list[str]] = {}
     if arch == HOST_ARCH:
         found["native"] = []
@@ -162,6 +166,7 @@ def peers(arch: str) -> dict[str, list[str]]:
         found["qemu-user"] = [qemu]
     found["uabi-emu"] = [*emulator(), "--abi", "bare"]
     found["bounced"] = [*emulator(), "--abi", "bounce"]
+    found["userspace"] = [*emulator(), "--vdso", "userspace"]
     return found
 
 
@@ -191,7 +196,7 @@ def measure(arch: str, only: set[str], runs: int, timeout_s: int, work: Path) ->
         words = [word.replace("{tmp}", str(work)) for word in arguments]
         for _ in range(HELLO_RUNS if name == "hello" else runs):
             for peer, prefix in peers(arch).items():
-                if name in OWN and peer not in OURS:
+                if (name in OWN and peer not in OURS) or (peer == "userspace" and name not in SERVED):
                     continue
                 of = figures.setdefault((name, peer), Figures())
                 if of.runs and not of.good:
@@ -257,7 +262,7 @@ def bars(arch: str, figures: dict[tuple[str, str], Figures], v3_us: float, impor
         found.append(at_most(what, call_us / v3_us, 8))
         ratio = QILING_FILEIO_US / call_us
         found.append(Bar("open/read/write/close against Qiling", f"{ratio:.1f} times", "", True))
-    found += task_bars(net_s)
+    found += task_bars(net_s) + served_bars(net_s)
     hello = figures.get(("hello", "bounced"))
     if hello is not None and hello.good:
         what = f"hello, {hello.wall_s * 1000:.0f} ms, against `python -c 'import unicorn'`"
@@ -334,6 +339,34 @@ def task_bars(net_s: Callable[[str, str], float | None]) -> list[Bar]:
         kept = rate >= PINGPONG_A_SECOND
         found.append(Bar("pipe round trips a second", f"{rate:.0f}", f"at least {PINGPONG_A_SECOND}", kept))
     return found
+
+
+def served_bars(net_s: Callable[[str, str], float | None]) -> list[Bar]:
+    """What calls cost whose handler serves some in user space, against the plain one."""
+    found = []
+    for name in SERVED[1:]:
+        plain, served = net_s(name, "bounced"), net_s(name, "userspace")
+        if plain and served:
+            bar = "at most 1" if name in BUSYBOX else ""
+            kept = not bar or served <= plain
+            what = f"{name} under --vdso userspace, against bounced"
+            found.append(Bar(what, f"{served / plain:.2f} times", bar, kept))
+    return found
+
+
+def entry_bars(arch: str, timeout_s: int, work: Path) -> list[Bar]:
+    """How often a shell enters the kernel, and how often beyond the trap that each call of an old program is."""
+    binary, (arguments, _) = busybox(arch), BENCHMARKS["sh-pipes"]
+    counters = work / "counters.json"
+    counts = []
+    for peer in (*OURS, "userspace"):
+        command = [*peers(arch)[peer], "--stats", str(counters), str(binary), *arguments]
+        if not binary.exists() or not metered(command, work, timeout_s).good:
+            return []
+        told = json.loads(counters.read_text())
+        counts.append(f"{told['kernel_entries']:,} ({told['kernel_entries'] - told['bounces']:,})")
+    what = "sh-pipes, kernel entries (those that are no bounce): bare; bounced; userspace"
+    return [Bar(what, "; ".join(counts), "", True)]
 
 
 def machine() -> list[str]:
@@ -434,6 +467,9 @@ def main() -> int:
         results = {arch: measure(arch, only, options.runs, options.timeout, work) for arch in arches}
         telling = not options.only or "trace" in only
         told = {arch: trace_bars(arch, options.runs, options.timeout, work) if telling else [] for arch in arches}
+        if "sh-pipes" in only:
+            for arch in arches:
+                told[arch] += entry_bars(arch, options.timeout, work)
         if not options.only or "sigsys" in only:
             for arch in arches:
                 told[arch] += sigsys_bars(arch, options.runs, options.timeout, work)
