@@ -18,6 +18,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import median
@@ -30,17 +31,23 @@ from emu.compare.calibration import load as calibration
 from emu.compare.corpus import Command, outcome
 from emu.compare.run import Check, run_all
 from emu.compare.streams import SharedInput
+from guests.build import FLAGS, compile_to, compile_with_libkernel
 from tests.real import cases
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from emu.compare.costs import CallCost
 
 ABIS = ("bare", "bounce", "bounce:userspace", "bounce:userspace+perthread", "bounce:userspace+legacy")
 LISTS = ("applets.tsv", "real.tsv")
-DEMOS = ("demo one two", "getppid")
+DEMOS = ("demo one two", "getppid", "percpu", "served")
 """In guests/demo/*, which are there without `make test-real`: a test runs them again."""
+SAMPLES = ("hello", "cat a.txt nums.txt table.csv", "pipeline {}/hello two", "datapage 1000")
+"""Programs of guests/libkernel/examples, linked with a C library and with libuabi (`{}`: their folder); the last one is
+of bench/src, and calls a function of the vDSO that a data page answers."""
+WITH_C_LIBRARY = ("bare", "bounce", "bounce:userspace+perthread")
+WITH_LIBUABI = ("bounce:libkernel", "bounce:libkernel+perthread")
 KEPT = Path(__file__).parent / "overhead.json"
 DOCUMENT = ROOT / "docs" / "overhead.md"
 BEGIN, END = "<!-- overhead: {} -->", "<!-- overhead: end -->"
@@ -63,12 +70,12 @@ class Job(NamedTuple):
     stdin: str
 
 
-def _tree(arch: str, base: Path) -> Path:
-    """A guest's tree with what `make test-real` has fetched, if it has, and the demos; always the same."""
+def _tree(arch: str, base: Path, *, fetched: bool) -> Path:
+    """A guest's tree with the demos, and what `make test-real` has fetched if that is wanted; always the same."""
     root = base / arch
     for folder in ("bin", "etc", "usr"):
         (root / folder).mkdir(parents=True)
-    if (cases.REAL / "missing.json").exists():
+    if fetched:
         (root / "bin").rmdir()
         cases.fresh_bin(root / "bin", arch)
     for program in (ROOT / "guests" / "demo" / arch).iterdir():
@@ -80,11 +87,11 @@ def _tree(arch: str, base: Path) -> Path:
     return root
 
 
-def jobs(arches: Sequence[str], lists: Iterable[str], base: Path) -> list[Job]:
+def jobs(arches: Sequence[str], lists: Sequence[str], base: Path) -> list[Job]:
     """All of them, in the order of the table."""
     found = []
     for arch in arches:
-        root = _tree(arch, base)
+        root = _tree(arch, base, fetched=bool(lists))
         work = str(root / "work")
         for line in DEMOS:
             words = shlex.split(line)
@@ -98,11 +105,36 @@ def jobs(arches: Sequence[str], lists: Iterable[str], base: Path) -> list[Job]:
     return found
 
 
-def options(job: Job, abis: str) -> list[Any]:
+def samples(arches: Sequence[str], base: Path, lines: Sequence[str] = SAMPLES) -> list[tuple[Job, Job | None]]:
+    """Those of `lines`, each with a C library, and with libuabi if there is such a one."""
+    found: list[tuple[Job, Job | None]] = []
+    for arch in arches:
+        root = base / arch
+        for line in lines:
+            name = line.split()[0]
+            source = ROOT / "guests" / "libkernel" / "examples" / f"{name}.c"
+            both = source.exists()
+            if not both:
+                source = ROOT / "bench" / "src" / f"{name}.c"
+            compile_to(source, f"{arch}-linux-musl", FLAGS, root / "old" / name)
+            if both:
+                compile_with_libkernel(source, arch, (), root / "new" / name)
+            old, new = (_sample(arch, line, folder, root) for folder in ("/old", "/new"))
+            found.append((old, new if both else None))
+    return found
+
+
+def _sample(arch: str, line: str, folder: str, root: Path) -> Job:
+    name, *words = shlex.split(line.format(folder))
+    shown = line.format("").replace("/", "")
+    return Job(arch, shown, (f"{folder}/{name}", *words), str(root), str(root / "work"), os.devnull)
+
+
+def machines(job: Job, abis: str) -> list[Any]:
     """The machines that `uabi-emu compare` would make for it."""
     own = ("abis", "corpus", "calibration", "entry_ns", "instruction_ns", "form", "show_output", "debug", "check")
     environment = {"PATH": "/bin", "HOME": "/work", "LANG": "C", "TZ": "UTC", "USER": "root", "PWD": "/work"}
-    arguments = ["--root", job.root, "--cwd", "/work", "--timeout", "300", "--clear-env"]
+    arguments = ["--root", job.root, "--cwd", "/work", "--timeout", "3600", "--clear-env"]
     for name, value in environment.items():
         arguments += ["--env", f"{name}={value}"]
     parameters = dict(command.make_context("compare", [*arguments, *job.words]).params)
@@ -116,7 +148,7 @@ def measure(job: Job, abis: Sequence[str] = ABIS) -> dict[str, Any]:
     fd = os.open(job.stdin, os.O_RDONLY | os.O_CLOEXEC)
     try:
         runs, differences = run_all(
-            options(job, ",".join(abis)), SharedInput(fd), Check.ENDS, patient=True, counting=True
+            machines(job, ",".join(abis)), SharedInput(fd), Check.ENDS, patient=True, counting=True
         )
     finally:
         os.close(fd)
@@ -133,6 +165,17 @@ def measure(job: Job, abis: Sequence[str] = ABIS) -> dict[str, Any]:
 
 def _counts(cost: CallCost) -> list[int]:
     return [getattr(cost, field) for field in FIELDS]
+
+
+def measure_sample(pair: tuple[Job, Job | None]) -> dict[str, Any]:
+    """What one of `SAMPLES` does, in both of its forms."""
+    old, new = pair
+    return {
+        "name": old.name,
+        "arch": old.arch,
+        "old": measure(old, WITH_C_LIBRARY)["counts"],
+        "new": measure(new, WITH_LIBUABI)["counts"] if new else None,
+    }
 
 
 # -- the model ---------------------------------------------------------------------------------------------------------
@@ -237,7 +280,9 @@ def by_arch(kept: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
 def calls(lines: Sequence[Mapping[str, Any]]) -> str:
     """The calls that are made most often, of all programs together."""
     sums: dict[str, list[list[int]]] = {}
+    makers: Counter[str] = Counter()
     for line in lines:
+        makers.update(line["by_call"].keys())
         for name, counts in line["by_call"].items():
             known = sums.setdefault(name, [[0] * len(FIELDS) for _ in counts])
             for mine, more in zip(known, counts, strict=True):
@@ -245,19 +290,33 @@ def calls(lines: Sequence[Mapping[str, Any]]) -> str:
     at = {field: place for place, field in enumerate(FIELDS)}
     order = sorted(sums, key=lambda name: (-sums[name][0][at["calls"]], name))
     every = sum(counts[0][at["calls"]] for counts in sums.values())
-    rows = [["call", "calls", "share", "entries, `bounce`", "`userspace`", "served", "glue"]]
+    rows = [["call", "programs", "calls", "share", "entries, `bounce`", "`userspace`", "served", "glue"]]
     for name in order[:COMMONEST]:
         bare, bounce, userspace = sums[name]
         made = bare[at["calls"]]
         rows.append([
-            f"`{name}`", str(made), f"{100 * made / every:.1f} %", str(bounce[at["entries"]]),
+            f"`{name}`", str(makers[name]), str(made), f"{100 * made / every:.1f} %", str(bounce[at["entries"]]),
             str(userspace[at["entries"]]), str(userspace[at["served"]]), str(userspace[at["glue"]]),
         ])  # fmt: skip
     rest = order[COMMONEST:]
     made = sum(sums[name][0][at["calls"]] for name in rest)
     more = [sum(sums[name][abi][at[field]] for name in rest) for abi, field in (
         (1, "entries"), (2, "entries"), (2, "served"), (2, "glue"))]  # fmt: skip
-    rows.append([f"{len(rest)} others", str(made), f"{100 * made / every:.1f} %", *map(str, more)])
+    rows.append([f"{len(rest)} others", "", str(made), f"{100 * made / every:.1f} %", *map(str, more)])
+    return table(rows)
+
+
+def sample_table(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Kernel entries of programs that call the vDSO's functions, beside those of the same source with a C library."""
+    entries, bounces = FIELDS.index("entries"), FIELDS.index("old_style")
+    rows = [
+        ["program", "", *(f"`{name.removeprefix('bounce:')}`" for name in (*WITH_C_LIBRARY, *WITH_LIBUABI)), "bounces"]
+    ]
+    for line in lines:
+        old = [str(counts[entries]) for counts in line["old"]]
+        new = [str(counts[entries]) for counts in line["new"]] if line["new"] else ["-"] * len(WITH_LIBUABI)
+        new.append(str(line["new"][0][bounces]) if line["new"] else "-")
+        rows.append([shown(line["name"]), line["arch"], *old, *new])
     return table(rows)
 
 
@@ -270,6 +329,7 @@ def parts(kept: Mapping[str, Any]) -> dict[str, str]:
     same = "Each of them printed, returned and left the same under each ABI."
     return {
         "summary": summary(kept),
+        "samples": sample_table(kept["samples"]),
         "same": same if not differing else "Not the same under each ABI:\n\n" + "\n".join(differing),
         **{f"calls {arch}": calls(lines) for arch, lines in arches.items()},
         **{f"programs {arch}": programs(lines) for arch, lines in arches.items()},
@@ -291,9 +351,8 @@ def main() -> int:
     """Run and write."""
     parser = argparse.ArgumentParser(prog="python -m bench.overhead", description="What calls through the vDSO cost.")
     parser.add_argument("--arch", choices=cases.ARCHES, action="append")
-    parser.add_argument("--list", choices=LISTS, action="append", dest="lists")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="how many programs at a time")
-    parser.add_argument("--limit", type=int, metavar="N", help="no more than so many programs")
+    parser.add_argument("--only", metavar="TEXT", help="programs with TEXT in their command; the others stay as kept")
     parser.add_argument("--from-json", action="store_true", help="run nothing, write the document from what is kept")
     parser.add_argument("--no-write", action="store_true", help="print the tables, and leave the files alone")
     options = parser.parse_args()
@@ -302,13 +361,19 @@ def main() -> int:
         return 0
     began = time.monotonic()
     found: list[dict[str, Any]] = []
+    if not (cases.REAL / "missing.json").exists():
+        raise SystemExit("third-party programs are not there: run make overhead")
     with tempfile.TemporaryDirectory(prefix="uabi-overhead-") as scratch:
-        wanted = jobs(options.arch or cases.ARCHES, options.lists or LISTS, Path(scratch))[: options.limit]
+        arches = options.arch or cases.ARCHES
+        wanted = [job for job in jobs(arches, LISTS, Path(scratch)) if (options.only or "") in job.name]
         with ProcessPoolExecutor(options.jobs) as pool:
             for line in pool.map(measure, wanted):
                 found.append(line)
                 print(f"{len(found)} of {len(wanted)}, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    kept = {"abis": ABIS, "fields": FIELDS, "programs": found}
+            extra = list(pool.map(measure_sample, samples(arches, Path(scratch))))
+    kept = {"abis": ABIS, "fields": FIELDS, "programs": found, "samples": extra}
+    if options.only or options.arch:
+        kept = _renewed(json.loads(KEPT.read_text()), kept)
     if options.no_write:
         for name, body in parts(kept).items():
             print(f"## {name}\n\n{body}\n")
@@ -316,6 +381,14 @@ def main() -> int:
     KEPT.write_text(_as_text(kept))
     write(kept)
     return 0
+
+
+def _renewed(kept: dict[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept, with what was found in its place."""
+    for part in ("programs", "samples"):
+        new = {(line["arch"], line["name"]): line for line in found[part]}
+        kept[part] = [new.get((line["arch"], line["name"]), line) for line in kept[part]]
+    return kept
 
 
 def _as_text(kept: Mapping[str, Any]) -> str:
