@@ -41,8 +41,8 @@ def test_calls_that_are_served_are_the_programs(arch: str, tmp_path: Path) -> No
     assert userspace["entries_avoided"] == {"aarch64": 0, "x86_64": userspace["served"]}[arch]
     assert userspace["kernel_entries"] == bounce["kernel_entries"] - userspace["entries_avoided"]
     umask = found["runs"][2]["syscalls"]["umask"]
-    assert (umask["calls"], umask["old_style"], umask["served"]) == (ROUNDS, ROUNDS, ROUNDS)
-    assert umask["handler_instructions"] > 10 * ROUNDS
+    assert umask["calls"] == umask["old_style"] == umask["served"] == found["runs"][0]["syscalls"]["umask"]["calls"]
+    assert umask["handler_instructions"] > 10 * umask["calls"] >= 10 * ROUNDS
 
 
 def test_another_call_counts_as_the_programs(tmp_path: Path) -> None:
