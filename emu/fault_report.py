@@ -95,6 +95,8 @@ def _frame_of_bounce(kernel: Kernel, fault: Fault) -> str:
     instruction = disasm.first(kernel.arch.NAME, _code_at(fault.task, fault.pc), fault.pc)
     if kernel.bounce is None or instruction is None or fault.access not in (PROT_READ, PROT_WRITE):
         return ""
+    if fault.signal == sig.SIGSYS:  # of a selector, which is read at this instruction too
+        return ""
     if instruction.text.split()[0] not in _CALLS:
         return ""
     name, words = _CAUSES.get((fault.signal, fault.code), (f"si_code {fault.code}", "a fault"))

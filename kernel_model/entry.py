@@ -14,10 +14,12 @@ from kernel_model.abi import errno
 from kernel_model.abi.mman import PROT_READ, PROT_WRITE
 from kernel_model.bounce import (
     ALIGN_MASK,
+    FRAME_BYTES,
     LAST_WHOLE,
     NO_CALL,
     PACK_FRAME,
     REDIRECT,
+    SCRATCH_BYTES,
     UNPACK_FRAME,
     BadFrame,
     pop_frame,
@@ -34,7 +36,7 @@ from kernel_model.events import (
 )
 from kernel_model.exit import do_exit, exit_group
 from kernel_model.mm.fault import R, W
-from kernel_model.mm.uaccess import get_user
+from kernel_model.mm.uaccess import copy_from_user
 from kernel_model.sched import BlockedCall
 from kernel_model.signal import deliver
 from kernel_model.timekeeping import VIRTUAL_ENTRY_NS
@@ -43,7 +45,6 @@ from kernel_model.types import (
     PAGE_MASK,
     PAGE_OFFSET,
     U32_MASK,
-    U64_MASK,
     SyscallError,
     TaskExit,
     UserPtr,
@@ -255,9 +256,10 @@ class EntryPath:
         """Registers that the handler has changed for a flagged call, by index, and what the program had in them."""
         names = self._arch.GREG_NAMES
         try:
-            return [(names.index(name), get_user(mm, UserPtr(frame + at & U64_MASK), _WORD)[0]) for name, at in saved]
+            words = copy_from_user(mm, UserPtr(frame), FRAME_BYTES + SCRATCH_BYTES)
         except SyscallError:
             raise BadFrame(self._arch.untag(frame)) from None
+        return [(names.index(name), _WORD.unpack_from(words, at)[0]) for name, at in saved]
 
     def _no_call(self) -> None:
         """Nothing was called: a handler that made no call of its own, or only unflagged ones, is done; or a task is

@@ -48,6 +48,7 @@ _RSEQ_FEATURE_SIZE: Final = 28
 """offsetof(struct rseq, end)."""
 _RSEQ_ALIGN: Final = 32
 _GAP_MIN: Final = 128 << 20
+_MMAP_PLACES: Final = 8
 _STACK_EXPAND: Final = 128 << 10
 """How far the stack's mapping reaches below the strings at the start (bytes; fs/exec.c:setup_arg_pages())."""
 _POINTER_BYTES: Final = 8
@@ -125,9 +126,15 @@ def _randomize(task: Task) -> bool:
 
 def _mmap_rnd(task: Task) -> int:
     """arch_mmap_rnd(): bytes."""
+    # QUIRK: Of the places for mappings that chance chooses at execve a run knows eight; code there is translated once.
     if not _randomize(task):
         return 0
-    return task.kernel.random.below(1 << task.kernel.arch.MMAP_RND_BITS) << PAGE_SHIFT
+    kernel = task.kernel
+    places = kernel.mmap_places_bytes
+    if len(places) == _MMAP_PLACES:
+        return places[kernel.random.below(_MMAP_PLACES)]
+    places.append(kernel.random.below(1 << kernel.arch.MMAP_RND_BITS) << PAGE_SHIFT)
+    return places[-1]
 
 
 # -- segments ----------------------------------------------------------------------------------------------------------

@@ -114,6 +114,8 @@ class Kernel:
         self.frames = frames
         self.clock = clock
         self.random = RandomSource(host, seed)
+        self.mmap_places_bytes: list[int] = []
+        """Where execve(2) puts mappings, of the places that chance chooses from (`kernel_model.exec_image`)."""
         self.identity = host.identity()
         self.events = EventStream()
         self.stats = Statistics()

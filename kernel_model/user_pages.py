@@ -73,7 +73,11 @@ class Variable:
     def __get__(self, task: Task, owner: type) -> int:
         page = task.variables
         assert page is not None
-        value = page.get(self._name) & self._bits
+        return self.take(task, page.get(self._name))
+
+    def take(self, task: Task, word: int) -> int:
+        """What of `word`, which stands in the task's page, is believed."""
+        value = word & self._bits
         own = task.__dict__
         if self._is_valid(task, value):
             own[self._name] = value
@@ -280,9 +284,11 @@ class UserPages:
     # -- what counts --------------------------------------------------------------------------------------------------
     def read_back(self, task: Task) -> None:
         """What counts of `task`'s variables is in its own dictionary now."""
-        if task.variables is not None:
-            for name in self._variables:
-                getattr(task, name)
+        page = task.variables
+        if page is not None:
+            words = self._task_struct.unpack_from(self._kernel.frames.ram, page.pages[0])[len(FOR_THE_HANDLER) :]
+            for name, word in zip(self._variables, words, strict=True):
+                PagedTask.__dict__[name].take(task, word)
 
     def signal_pends(self, task: Task, *, group: bool) -> None:
         """Something is pending for `task`, or with `group` for its process: no handler may unblock it unseen."""
