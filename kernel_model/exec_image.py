@@ -127,6 +127,7 @@ def _randomize(task: Task) -> bool:
 def _mmap_rnd(task: Task) -> int:
     """arch_mmap_rnd(): bytes."""
     # QUIRK: Of the places for mappings that chance chooses at execve a run knows eight; code there is translated once.
+    # docs/decisions/0013-eight-places-for-mappings.md
     if not _randomize(task):
         return 0
     kernel = task.kernel
