@@ -25,7 +25,7 @@ from kernel_model.placement import move_to
 from kernel_model.signal.send import send_signal
 from kernel_model.signal.sighand import SigInfo
 from tests.bounce.injection import program
-from tests.trace.test_trace import records
+from tests.trace.told import records
 from tests.vdso.variants import built_image, edited
 from vdso_image.assemble import disassemble
 from vdso_image.image import ARCHITECTURES, load

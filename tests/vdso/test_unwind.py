@@ -24,6 +24,7 @@ from vdso_image.build import BUILT
 from vdso_image.image import ARCHITECTURES, load
 
 SOURCE = Path(__file__).parent / "unwind.c"
+CURSOR = SOURCE.with_name("cursor.h")
 FLAGS = ("-O1", "-static", "-g0", "-std=gnu17")
 VERDICT = {"unwound": "unwound", "result": "unwound, with the result", "none": "the chain ends at the handler"}
 HANDLER_RULES = r"\.cfi cfa=\*\(sp\+8\).*"
@@ -38,7 +39,7 @@ class Unwinder:
 
     def program(self) -> Path:
         """Built unless it is there; skips where there is no compiler."""
-        key = hashlib.sha256(SOURCE.read_bytes() + repr((self, FLAGS)).encode()).hexdigest()[:20]
+        key = hashlib.sha256(SOURCE.read_bytes() + CURSOR.read_bytes() + repr((self, FLAGS)).encode()).hexdigest()[:20]
         path = cache_dir() / self.arch / "vdso" / f"unwind-{self.name}-{key}"
         if path.exists():
             return path

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from emu.disasm import Instruction
 
 SOURCE = Path(__file__).parent / "unwind_served.c"
+CURSOR = SOURCE.with_name("cursor.h")
 FLAGS = ("-O1", "-static", "-g0", "-std=gnu17")
 VISITS = 2
 """So many of each instruction, by different calls."""
@@ -70,7 +71,7 @@ RESULTS = ("getpid", "getppid", "restart_syscall")
 
 def program(unwinder: str, arch: str) -> Path:
     """The program linked with an unwinder, with its symbols; built unless it is there. Skips where none builds it."""
-    key = hashlib.sha256(SOURCE.read_bytes() + repr((unwinder, FLAGS)).encode()).hexdigest()[:20]
+    key = hashlib.sha256(SOURCE.read_bytes() + CURSOR.read_bytes() + repr((unwinder, FLAGS)).encode()).hexdigest()[:20]
     path = cache_dir() / arch / "vdso" / f"unwind-served-{unwinder}-{key}"
     if path.exists():
         return path
