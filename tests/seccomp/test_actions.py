@@ -90,8 +90,7 @@ def test_the_report_names_the_call_and_the_action(
 @pytest.mark.parametrize("arch", ARCHES)
 def test_a_report_is_of_the_task_that_died(arch: str, programs: dict[str, Path], tmp_path: Path) -> None:
     text = seen(programs[arch], tmp_path, "second").stderr.decode()
-    parts = [" ".join(part.split()) for part in text.split("uabi-emu: ")]
-    reports = [part for part in parts if "killed by" in part]
+    reports = [part for part in " ".join(text.split()).split("uabi-emu: ") if "killed by" in part]
     assert len(reports) == 2
     for report, how in zip(reports, ("selector", "trap"), strict=True):
         assert DEATHS[how][1] in report
